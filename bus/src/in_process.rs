@@ -1,0 +1,1 @@
+//! The road within one process.

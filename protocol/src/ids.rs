@@ -1,0 +1,265 @@
+//! Names of users, conversations, messages, gateways and sessions.
+
+use crate::limits::{CONVERSATION_ID_BYTES_MAX, GATEWAY_ID_BYTES_MAX};
+use serde::{Serialize, Serializer};
+use std::fmt;
+use thiserror::Error;
+
+/// A user. A JSON string on the wire: JavaScript loses integers above 2^53.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct UserId(pub u64);
+
+/// A message: `epoch:8 | partition:16 | offset:40` of its upstream record, so that a replay of the
+/// road gives the same id again without a generator or a clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MessageId(pub u64);
+
+impl MessageId {
+    /// The id of the record at `offset` of `partition` in `epoch`; `offset` must fit 40 bits.
+    pub fn new(epoch: u8, partition: u16, offset: u64) -> Self {
+        debug_assert!(offset < 1 << 40, "offset {offset} does not fit 40 bits");
+        Self(u64::from(epoch) << 56 | u64::from(partition) << 40 | offset & ((1 << 40) - 1))
+    }
+}
+
+macro_rules! string_on_the_wire {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+    )*};
+}
+string_on_the_wire!(UserId, MessageId);
+
+/// A conversation, parsed. Its text form is the key of its partition and of its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConversationId {
+    /// `single_{a}_{b}` with a < b: two users.
+    Single(UserId, UserId),
+    /// `group_{id}`: the members of a group.
+    Group(u64),
+    /// `world`: everybody.
+    World,
+}
+
+/// Why a text is no conversation id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("expected single_{{a}}_{{b}} with a < b, group_{{id}} or world, ids as decimal u64")]
+pub struct BadConversationId;
+
+impl ConversationId {
+    /// Reads the text form; exact, so that one conversation has one name.
+    pub fn parse(text: &str) -> Result<Self, BadConversationId> {
+        if text.len() > CONVERSATION_ID_BYTES_MAX {
+            return Err(BadConversationId);
+        }
+        if text == "world" {
+            return Ok(Self::World);
+        }
+        if let Some(id) = text.strip_prefix("group_") {
+            return Ok(Self::Group(decimal(id).ok_or(BadConversationId)?));
+        }
+        let pair = text.strip_prefix("single_").ok_or(BadConversationId)?;
+        let (a, b) = pair.split_once('_').ok_or(BadConversationId)?;
+        match (decimal(a), decimal(b)) {
+            (Some(a), Some(b)) if a < b => Ok(Self::Single(UserId(a), UserId(b))),
+            _ => Err(BadConversationId),
+        }
+    }
+
+    /// The single conversation of two users, in either order; none with oneself.
+    pub fn single(one: UserId, other: UserId) -> Option<Self> {
+        (one != other).then(|| Self::Single(one.min(other), one.max(other)))
+    }
+
+    /// The partition among `partitions` that keeps this conversation's order.
+    pub fn partition(&self, partitions: u16) -> u16 {
+        let mut key = KeyBuffer::default();
+        fmt::write(&mut key, format_args!("{self}")).expect("an id fits its bound");
+        crate::partition::partition_of(&key.bytes[..key.len], partitions)
+    }
+}
+
+impl fmt::Display for ConversationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Single(a, b) => write!(f, "single_{a}_{b}"),
+            Self::Group(id) => write!(f, "group_{id}"),
+            Self::World => f.write_str("world"),
+        }
+    }
+}
+
+impl Serialize for ConversationId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// A u64 as decimal digits, without sign or leading zero.
+pub fn decimal(text: &str) -> Option<u64> {
+    let canonical = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    canonical.then(|| text.parse().ok()).flatten()
+}
+
+struct KeyBuffer {
+    bytes: [u8; CONVERSATION_ID_BYTES_MAX],
+    len: usize,
+}
+
+impl Default for KeyBuffer {
+    fn default() -> Self {
+        Self { bytes: [0; CONVERSATION_ID_BYTES_MAX], len: 0 }
+    }
+}
+
+impl fmt::Write for KeyBuffer {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        let end = self.len + s.len();
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(s.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+/// A gateway's name, inline so that it can be copied without touching a shared counter.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GatewayId {
+    len: u8,
+    bytes: [u8; GATEWAY_ID_BYTES_MAX],
+}
+
+/// Why a text is no gateway id.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("gateway id must be 1 to {GATEWAY_ID_BYTES_MAX} of a-z, A-Z, 0-9, '-' and '_', got {0:?}")]
+pub struct BadGatewayId(pub String);
+
+impl GatewayId {
+    /// Takes 1 to 31 letters, digits, dashes and underscores: it becomes part of a topic's name.
+    pub fn new(text: &str) -> Result<Self, BadGatewayId> {
+        let good = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if text.is_empty() || text.len() > GATEWAY_ID_BYTES_MAX || !text.bytes().all(good) {
+            return Err(BadGatewayId(text.chars().take(100).collect()));
+        }
+        let mut bytes = [0; GATEWAY_ID_BYTES_MAX];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Ok(Self { len: text.len() as u8, bytes })
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("only ASCII is taken")
+    }
+}
+
+impl fmt::Debug for GatewayId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GatewayId({})", self.as_str())
+    }
+}
+
+impl fmt::Display for GatewayId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A session within one gateway: its shard, its slot, and the generation that makes the slot's
+/// reuse visible, so that a late answer can't reach a successor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionRef {
+    /// Index of the shard.
+    pub shard: u16,
+    /// Slot in the shard's table, the same as its direct descriptor's.
+    pub slot: u32,
+    /// How often the slot was given out before.
+    pub generation: u32,
+}
+
+/// A session among all gateways and their restarts; its text form is the `sessionId`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The gateway.
+    pub gateway: GatewayId,
+    /// Chosen anew at each start of the gateway.
+    pub boot_epoch: u64,
+    /// The session within it.
+    pub session: SessionRef,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SessionRef { shard, slot, generation } = self.session;
+        write!(f, "{}.{:x}.{shard}.{slot}.{generation}", self.gateway, self.boot_epoch)
+    }
+}
+
+impl Serialize for Origin {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ConversationId, GatewayId, MessageId, UserId, decimal};
+
+    #[test]
+    fn a_conversation_has_one_name() {
+        for text in ["single_1_2", "single_0_18446744073709551615", "group_7", "world"] {
+            assert_eq!(ConversationId::parse(text).unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "single_2_1",
+            "single_1_1",
+            "single_01_2",
+            "single_1_2_3",
+            "single_1_",
+            "single_-1_2",
+            "single_+1_2",
+            "single_1_18446744073709551616",
+            "group_",
+            "group_07",
+            "group_x",
+            "World",
+            "world ",
+            " world",
+            "group_7\n",
+            "single_1_２",
+        ] {
+            assert!(ConversationId::parse(text).is_err(), "{text:?}");
+        }
+        assert_eq!(ConversationId::single(UserId(9), UserId(3)), ConversationId::parse("single_3_9").ok());
+        assert_eq!(ConversationId::single(UserId(9), UserId(9)), None);
+    }
+
+    #[test]
+    fn decimal_takes_only_the_canonical_form() {
+        assert_eq!(decimal("0"), Some(0));
+        assert_eq!(decimal("18446744073709551615"), Some(u64::MAX));
+        for text in ["", "00", "+1", "-1", "1e3", " 1", "18446744073709551616"] {
+            assert_eq!(decimal(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_id_is_its_position() {
+        assert_eq!(MessageId::new(1, 2, 3).0, 1 << 56 | 2 << 40 | 3);
+    }
+
+    #[test]
+    fn a_gateway_id_is_short_and_plain() {
+        assert_eq!(GatewayId::new("gw-1_A").unwrap().to_string(), "gw-1_A");
+        for text in ["", "a.b", "a b", "ä", &"x".repeat(32)] {
+            assert!(GatewayId::new(text).is_err(), "{text:?}");
+        }
+    }
+}

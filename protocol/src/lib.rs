@@ -1,0 +1,19 @@
+//! What crosses a boundary: commands, events, records, ids, codes, limits and partitioning.
+//!
+//! Nothing here does I/O or reads a clock: times come in as [`UnixMs`], bytes go out into buffers
+//! that the caller owns. `docs/message-life.md` shows where on the road each piece is used.
+
+pub mod codes;
+pub mod command;
+pub mod event;
+pub mod ids;
+pub mod limits;
+pub mod partition;
+pub mod record;
+pub mod time;
+pub mod token;
+
+pub use codes::{CloseCode, ErrorCode};
+pub use ids::{ConversationId, GatewayId, MessageId, Origin, SessionRef, UserId};
+pub use limits::Limits;
+pub use time::UnixMs;

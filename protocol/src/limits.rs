@@ -1,0 +1,104 @@
+//! Every bound that a client, an operator or a test can reach, in one place, with its unit.
+//!
+//! Constants are fixed by the contract; [`Limits`] holds those a deployment may set, and is a
+//! parameter of the session, so a test listener can widen them.
+
+use std::time::Duration;
+
+/// `tempMessageId`, bytes.
+pub const CLIENT_MSG_ID_BYTES_MAX: usize = 64;
+/// `conversationId`, bytes.
+pub const CONVERSATION_ID_BYTES_MAX: usize = 64;
+/// `content`, characters (Unicode scalar values).
+pub const CONTENT_CHARS_MAX: usize = 5_000;
+/// `trace_id`, bytes.
+pub const TRACE_ID_BYTES_MAX: usize = 64;
+/// Nesting of a command's JSON.
+pub const JSON_DEPTH_MAX: usize = 16;
+/// Values (objects, arrays, keys, scalars) in one command's JSON.
+pub const JSON_VALUES_MAX: usize = 1_024;
+/// Conversations named by one `sync`.
+pub const SYNC_CONVERSATIONS_MAX: usize = 100;
+/// Messages per conversation in one `sync` answer.
+pub const SYNC_LIMIT_MAX: u32 = 300;
+/// Messages per conversation when `sync` names no limit.
+pub const SYNC_LIMIT_DEFAULT: u32 = 50;
+/// One `sync-result`, bytes; what does not fit is left empty with `hasMore`.
+pub const SYNC_RESULT_BYTES_MAX: usize = 256 << 10;
+/// One downstream record, bytes of payloads and targets.
+pub const DOWNSTREAM_RECORD_BYTES_MAX: usize = 512 << 10;
+/// Members in one call of the HTTP API.
+pub const GROUP_MEMBERS_PER_CALL_MAX: usize = 1_000;
+/// A group's name, characters.
+pub const GROUP_NAME_CHARS_MAX: usize = 100;
+/// A gateway's id, bytes.
+pub const GATEWAY_ID_BYTES_MAX: usize = 31;
+/// Head of an upgrade request, bytes (more is answered 431).
+pub const REQUEST_HEAD_BYTES_MAX: usize = 8 << 10;
+/// Headers of an upgrade request (more is answered 431).
+pub const REQUEST_HEADERS_MAX: usize = 64;
+/// A token, bytes.
+pub const TOKEN_BYTES_MAX: usize = 4 << 10;
+/// Payload of a control frame, bytes (RFC 6455 section 5.5).
+pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
+/// Frames that one fragmented message may come in.
+pub const FRAGMENTS_MAX: u32 = 1_024;
+/// Partitions of the in-process road; fixed in the data directory.
+pub const EMBEDDED_PARTITIONS: u16 = 8;
+/// Records in one batch of a logic worker, that is in one transaction.
+pub const WORKER_BATCH_RECORDS_MAX: usize = 500;
+/// Commands that wait in one shard's queue for the road (full: `BUSY`).
+pub const UPSTREAM_QUEUE_RECORDS: usize = 4_096;
+/// Queries that wait in one shard's queue for the query thread (full: `BUSY`).
+pub const QUERY_QUEUE_RECORDS: usize = 1_024;
+/// Route changes that wait in one shard's queue for the directory.
+pub const ROUTE_QUEUE_RECORDS: usize = 4_096;
+/// Persisted batches that wait for the distributor (full: the persister waits).
+pub const DISTRIBUTE_QUEUE_BATCHES: usize = 16;
+/// Records in a shard's inbox, per class of producer; bytes ≤ slots × the largest record.
+pub const INBOX_RECORDS: usize = 1_024;
+/// Bytes of one gathered send: what queued up for a socket leaves in pieces of at most this.
+pub const GATHER_BYTES: usize = 16 << 10;
+/// Recipients remembered per conversation by a worker (recent client ids, for repeats).
+pub const RECENT_IDS_PER_CONVERSATION: usize = 256;
+/// Conversations that a worker keeps warm.
+pub const WARM_CONVERSATIONS_MAX: usize = 65_536;
+
+/// What a deployment may set. Defaults are the contract's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// A client's message after unmasking and reassembly, bytes (more: 1009).
+    pub message_bytes_max: usize,
+    /// Text only, or binary too (the contract refuses binary with 1003).
+    pub binary: bool,
+    /// Time to send a whole upgrade request (then 408).
+    pub handshake: Duration,
+    /// Silence after which the server pings; after twice this it closes 4005.
+    pub heartbeat: Duration,
+    /// Bytes queued for one connection beyond which it is closed 4003.
+    pub egress_bytes_max: usize,
+    /// Grace for the frame in flight and the close frame before the socket is shut down.
+    pub close_grace: Duration,
+    /// Sessions of one user; the oldest goes with 4002.
+    pub sessions_per_user_max: usize,
+    /// Connections per shard; beyond it, 503.
+    pub connections_max: usize,
+    /// Connections per shard beyond `connections_max` that are accepted to be told 503.
+    pub headroom: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 64 << 10,
+            binary: false,
+            handshake: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(30),
+            egress_bytes_max: 512 << 10,
+            close_grace: Duration::from_secs(2),
+            sessions_per_user_max: 8,
+            connections_max: 18_000,
+            headroom: 1_000,
+        }
+    }
+}
