@@ -64,6 +64,8 @@ pub enum Downstream {
 pub trait ShardInbox: Send + Sync {
     /// Takes the record, or gives it back when the inbox is full.
     fn push(&self, record: Downstream) -> Result<(), Downstream>;
+    /// Whether the shard has ended: nothing that is pushed will be taken out any more.
+    fn is_closed(&self) -> bool;
 }
 
 /// A record with its place on the road.

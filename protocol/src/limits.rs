@@ -69,6 +69,8 @@ pub const WARM_CONVERSATIONS_MAX: usize = 65_536;
 pub struct Limits {
     /// A client's message after unmasking and reassembly, bytes (more: 1009).
     pub message_bytes_max: usize,
+    /// Frames that one message may come in (more: 1009).
+    pub fragments_max: u32,
     /// Text only, or binary too (the contract refuses binary with 1003).
     pub binary: bool,
     /// Time to send a whole upgrade request (then 408).
@@ -91,6 +93,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message_bytes_max: 64 << 10,
+            fragments_max: FRAGMENTS_MAX,
             binary: false,
             handshake: Duration::from_secs(5),
             heartbeat: Duration::from_secs(30),

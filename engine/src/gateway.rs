@@ -1,0 +1,235 @@
+//! The shards of one process, from start to drain.
+
+use crate::executor::{self, Executor, ExecutorError};
+use crate::ring::{ListenError, Listener, RingConfig, RingError, UringRing};
+use crate::session::Policy;
+use crate::shard::{ACCEPTS, Control, Identity, Inbox, Service, Shard, ShardConfig, Stats};
+use protocol::{GatewayId, Limits};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Barrier};
+use thiserror::Error;
+
+/// Receive buffers per shard and their size: 2 MiB, a fixed cost.
+const RECEIVE_BUFFERS: u16 = 512;
+const RECEIVE_BUFFER_BYTES: usize = 4_096;
+
+/// What a gateway is started with.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Its name.
+    pub gateway: GatewayId,
+    /// Chosen anew at each start.
+    pub boot_epoch: u64,
+    /// How many shards; each has its own ring and table of sockets.
+    pub shards: u16,
+    /// The cores that shards are pinned to, in turn; empty: not pinned.
+    pub cores: Vec<usize>,
+    /// The bounds in force.
+    pub limits: Limits,
+    /// Who may connect.
+    pub policy: Arc<Policy>,
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The address can't be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A shard's ring could not be made.
+    #[error("shard {0}: {1}")]
+    Ring(u16, #[source] RingError),
+    /// A shard's executor did not start.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// No inbox.
+    #[error("cannot make the inbox of a shard: {0}")]
+    Inbox(#[source] io::Error),
+    /// A core that is not there.
+    #[error("core {core} is not among the {available} that this process may run on: list others in `cores`")]
+    Core {
+        /// The core asked for.
+        core: usize,
+        /// How many there are.
+        available: usize,
+    },
+}
+
+/// The inboxes of a gateway's shards, made first: the road needs them, and the gateway the road.
+pub fn inboxes(shards: u16) -> Result<Arc<[Arc<Inbox>]>, StartError> {
+    (0..shards).map(|_| Inbox::new().map(Arc::new)).collect::<Result<_, _>>().map_err(StartError::Inbox)
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    address: SocketAddr,
+    inboxes: Arc<[Arc<Inbox>]>,
+    stats: Vec<Arc<Stats>>,
+    executors: Vec<Executor>,
+    failed: Arc<AtomicBool>,
+}
+
+impl Gateway {
+    /// Starts every shard; `service` makes the one for a shard's index.
+    pub fn start<S: Service + Send + 'static>(
+        config: &GatewayConfig,
+        inboxes: Arc<[Arc<Inbox>]>,
+        mut service: impl FnMut(u16) -> S,
+    ) -> Result<Self, StartError> {
+        check_cores(&config.cores)?;
+        let (listeners, address) = Listener::bind(config.listen, config.shards)?;
+        let peers: Arc<[AtomicI32]> = (0..config.shards).map(|_| AtomicI32::new(-1)).collect();
+        let mut gateway = Self {
+            address,
+            inboxes,
+            stats: (0..config.shards).map(|_| Arc::default()).collect(),
+            executors: Vec::new(),
+            failed: Arc::default(),
+        };
+        // Nobody accepts before all rings are there, and no ring goes before all shards have ended:
+        // a socket may be on its way to it.
+        let barrier = Arc::new(Barrier::new(usize::from(config.shards)));
+        let (started, starts) = mpsc::channel();
+        for (shard, listener) in (0..).zip(listeners) {
+            let thread = Thread {
+                shard,
+                config: gateway.shard_config(config, shard),
+                ring: gateway.ring_config(config, shard, &peers),
+                listener,
+                service: service(shard),
+                barrier: Arc::clone(&barrier),
+                started: started.clone(),
+                failed: Arc::clone(&gateway.failed),
+            };
+            let core =
+                (!config.cores.is_empty()).then(|| config.cores[usize::from(shard) % config.cores.len()]);
+            gateway.executors.push(executor::start(&format!("shard-{shard}"), core, move || thread.run())?);
+        }
+        drop(started);
+        let results: Vec<_> = starts.iter().take(usize::from(config.shards)).collect();
+        for (shard, result) in results {
+            if let Err(error) = result {
+                gateway.close();
+                gateway.join()?;
+                return Err(StartError::Ring(shard, error));
+            }
+        }
+        Ok(gateway)
+    }
+
+    fn shard_config(&self, config: &GatewayConfig, shard: u16) -> ShardConfig {
+        let GatewayConfig { gateway, boot_epoch, shards, .. } = *config;
+        ShardConfig {
+            identity: Identity { gateway, boot_epoch, shard, shards },
+            limits: config.limits.clone(),
+            policy: Arc::clone(&config.policy),
+            inboxes: Arc::clone(&self.inboxes),
+            stats: Arc::clone(&self.stats[usize::from(shard)]),
+        }
+    }
+
+    fn ring_config(&self, config: &GatewayConfig, shard: u16, peers: &Arc<[AtomicI32]>) -> RingConfig {
+        RingConfig {
+            table: ShardConfig::table(&config.limits) as u32,
+            buffers: RECEIVE_BUFFERS,
+            buffer_bytes: RECEIVE_BUFFER_BYTES,
+            accepts: ACCEPTS,
+            shard,
+            peers: Arc::clone(peers),
+            wake: self.inboxes[usize::from(shard)].wake_fd(),
+        }
+    }
+
+    /// Where it listens; with port 0 asked for, the port that it got.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Each shard's figures.
+    pub fn stats(&self) -> &[Arc<Stats>] {
+        &self.stats
+    }
+
+    /// Each shard's inbox.
+    pub fn inboxes(&self) -> &[Arc<Inbox>] {
+        &self.inboxes
+    }
+
+    /// Whether a shard has ended with an error; the others cannot go on for it.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    /// No new connections, no new commands; what is on its way is still delivered.
+    pub fn stop_taking(&self) {
+        self.control(Control::StopTaking);
+    }
+
+    /// Closes every session with 1001; the shards end when the last one has gone.
+    pub fn close(&self) {
+        self.control(Control::Close);
+    }
+
+    fn control(&self, control: Control) {
+        for inbox in &*self.inboxes {
+            inbox.control(control);
+        }
+    }
+
+    /// Waits for the shards to end.
+    pub fn join(self) -> Result<(), ExecutorError> {
+        self.executors.into_iter().try_for_each(Executor::join)
+    }
+}
+
+fn check_cores(cores: &[usize]) -> Result<(), StartError> {
+    let available = executor::cores_available();
+    match cores.iter().find(|core| **core >= available) {
+        Some(&core) => Err(StartError::Core { core, available }),
+        None => Ok(()),
+    }
+}
+
+struct Thread<S> {
+    shard: u16,
+    config: ShardConfig,
+    ring: RingConfig,
+    listener: Listener,
+    service: S,
+    barrier: Arc<Barrier>,
+    started: mpsc::Sender<(u16, Result<(), RingError>)>,
+    failed: Arc<AtomicBool>,
+}
+
+impl<S: Service> Thread<S> {
+    fn run(self) {
+        let inbox = Arc::clone(&self.config.inboxes[usize::from(self.shard)]);
+        let ring = UringRing::new(self.ring, Some(self.listener));
+        self.barrier.wait();
+        let ring = match ring {
+            Ok(ring) => {
+                let _ = self.started.send((self.shard, Ok(())));
+                ring
+            }
+            Err(error) => {
+                inbox.close();
+                let _ = self.started.send((self.shard, Err(error)));
+                self.barrier.wait();
+                return;
+            }
+        };
+        let mut shard = Shard::new(self.config, ring, self.service);
+        if let Err(error) = shard.run() {
+            tracing::error!(shard = self.shard, %error, "the shard's ring failed; the shard ends");
+            self.failed.store(true, Ordering::SeqCst);
+            inbox.close();
+        }
+        self.barrier.wait();
+    }
+}

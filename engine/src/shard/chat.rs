@@ -1,0 +1,146 @@
+//! The product's service: commands from clients go onto the road, refusals straight back.
+
+use super::hub::Hub;
+use super::service::Service;
+use crate::session::Payload;
+use bus::{Downstream, Full, RouteChange, Sender, Uplink};
+use protocol::codes::ErrorCode;
+use protocol::command::{Command, Parsed, Parser, Refusal, SendMessage};
+use protocol::record::{Query, QueryRecord};
+use protocol::{GatewayId, Origin, SessionRef, UserId, event};
+use std::collections::VecDeque;
+use std::fmt::Write;
+
+/// Commands onto the road, for one shard.
+pub struct Chat<U: Uplink> {
+    uplink: U,
+    parser: Parser,
+    gateway: GatewayId,
+    boot_epoch: u64,
+    trace: TraceIds,
+    /// Route changes that the road has refused; at most two per slot of the table.
+    routes: VecDeque<RouteChange>,
+}
+
+/// Trace ids for messages whose client gave none: distinct among shards and starts.
+struct TraceIds {
+    prefix: u64,
+    count: u64,
+    text: String,
+}
+
+impl TraceIds {
+    fn next(&mut self) -> &str {
+        self.count += 1;
+        self.text.clear();
+        let id = (self.prefix ^ self.count).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        write!(self.text, "{id:016x}").expect("a String takes everything");
+        &self.text
+    }
+}
+
+impl<U: Uplink> Chat<U> {
+    /// A service for shard `shard` of that gateway.
+    pub fn new(uplink: U, parser: Parser, gateway: GatewayId, boot_epoch: u64, shard: u16) -> Self {
+        let prefix = boot_epoch.rotate_left(20) ^ u64::from(shard) << 48;
+        let trace = TraceIds { prefix, count: 0, text: String::new() };
+        Self { uplink, parser, gateway, boot_epoch, trace, routes: VecDeque::new() }
+    }
+
+    /// The road, for the simulator's checks.
+    pub fn uplink(&self) -> &U {
+        &self.uplink
+    }
+
+    fn route(&mut self, change: RouteChange) {
+        if !self.routes.is_empty() || self.uplink.route(change).is_err() {
+            self.routes.push_back(change);
+        }
+    }
+
+    fn origin(&self, session: SessionRef) -> Origin {
+        Origin { gateway: self.gateway, boot_epoch: self.boot_epoch, session }
+    }
+}
+
+impl<U: Uplink> Service for Chat<U> {
+    const ROUTED: bool = true;
+
+    fn message(&mut self, hub: &mut Hub, slot: u32, _binary: bool, mut payload: Payload<'_>) {
+        // Once draining starts nothing is taken: the client sends it again elsewhere.
+        if hub.is_draining() {
+            return;
+        }
+        let Parsed { trace_id, command } = match self.parser.parse(&mut payload) {
+            Ok(parsed) => parsed,
+            Err(refusal) => return refuse(hub, slot, &refusal),
+        };
+        let (origin, user) = (hub.origin(slot), hub.user(slot));
+        match command {
+            Command::SendMessage(message) => {
+                let trace_id = trace_id.unwrap_or_else(|| self.trace.next());
+                let from = Sender { origin, user, received_at: hub.unix(), trace_id };
+                tracing::debug!(trace_id, %user, conversation = %message.conversation, "message taken");
+                if let Err(Full) = self.uplink.publish(from, &message) {
+                    busy(hub, slot, Some(&message), Some(trace_id));
+                }
+            }
+            Command::Sync { conversations, limit } => {
+                let query = Query::Sync { conversations, limit };
+                let record = QueryRecord { origin, user, query, trace_id: trace_id.map(Into::into) };
+                if let Err(Full) = self.uplink.query(record) {
+                    busy(hub, slot, None, trace_id);
+                }
+            }
+            Command::Ping => {
+                let pong = event::pong(hub.unix(), trace_id);
+                hub.send_text(slot, &pong);
+            }
+        }
+    }
+
+    fn opened(&mut self, hub: &mut Hub, slot: u32, user: UserId) {
+        self.route(RouteChange::Add(user, hub.origin(slot)));
+    }
+
+    fn closed(&mut self, session: SessionRef, user: UserId) {
+        self.route(RouteChange::Remove(user, self.origin(session)));
+    }
+
+    fn registered(&mut self, hub: &mut Hub, slot: u32) {
+        let connected = event::connected(hub.user(slot), &hub.origin(slot), hub.limits().heartbeat);
+        hub.send_text(slot, &connected);
+    }
+
+    fn end_of_tick(&mut self) {
+        while let Some(change) = self.routes.front() {
+            if self.uplink.route(*change).is_err() {
+                break;
+            }
+            self.routes.pop_front();
+        }
+        self.uplink.flush();
+    }
+
+    fn poll(&mut self) -> Option<Downstream> {
+        self.uplink.poll()
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.routes.is_empty()
+    }
+}
+
+fn refuse(hub: &mut Hub, slot: u32, refusal: &Refusal) {
+    hub.stats().commands_refused.add(1);
+    let Refusal { code, message, temp_message_id, trace_id, .. } = refusal;
+    let event = event::error(*code, message, temp_message_id.as_deref(), trace_id.as_deref());
+    hub.send_text(slot, &event);
+}
+
+fn busy(hub: &mut Hub, slot: u32, message: Option<&SendMessage<'_>>, trace_id: Option<&str>) {
+    hub.stats().busy.add(1);
+    let id = message.map(|message| message.client_msg_id);
+    let text = "the queue of this shard is full: send it again in a moment";
+    hub.send_text(slot, &event::error(ErrorCode::Busy, text, id, trace_id));
+}

@@ -1,0 +1,150 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A gateway engine for instant messaging: one shard per core, each on its own io_uring.
+#[derive(Debug, Parser)]
+#[command(name = "ringway", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  ringway dev                        everything in one process, data in ./data
+  ringway token --user 7             a token for user 7, on stdout
+  ringway dev --shards 2 --listen 0.0.0.0:9000
+
+Log lines go to stderr; RUST_LOG=debug shows each message with its trace id.
+Exit codes: 0 ok, 64 usage, 69 unavailable, 70 internal, 78 configuration.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Gateway, worker and store in one process, with nothing to install
+    Dev(Box<Dev>),
+    /// Print a development token
+    Token(Token),
+}
+
+const DEV_EXAMPLES: &str = "Examples:
+  ringway dev
+  ringway dev --listen 127.0.0.1:9000 --data /tmp/chat --shards 2
+  ringway dev --config ringway.toml --connections-max 5000
+
+Every flag is also a key of the file (docs/configuration.md); a flag wins over the file.";
+
+#[derive(Debug, Args, Default)]
+#[command(after_help = DEV_EXAMPLES)]
+pub(crate) struct Dev {
+    /// Where clients connect (the socket is at /ws) [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where the HTTP API is served, at /api [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Where /metrics and /shards are served [default: 127.0.0.1:8082]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// Directory of the store and of the development key; made at need [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Shards, each with its own ring and table of sockets [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<u16>,
+    /// Cores that shards are pinned to, in turn, such as 0,1 [default: not pinned]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) cores: Option<Vec<usize>>,
+    /// Connections per shard; beyond it a client is told 503 [default: 18000]
+    #[arg(long, value_name = "N")]
+    pub(crate) connections_max: Option<usize>,
+    /// A TOML file with settings
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+const TOKEN_EXAMPLES: &str = "Examples:
+  ringway token --user 7
+  ringway token --user 7 --device phone --ttl 30m
+  ringway token --users 1..1000 > tokens.txt     one per line, both ends included";
+
+#[derive(Debug, Args)]
+#[command(after_help = TOKEN_EXAMPLES)]
+pub(crate) struct Token {
+    /// The user
+    #[arg(long, value_name = "ID", required_unless_present = "users", conflicts_with = "users")]
+    pub(crate) user: Option<u64>,
+    /// A range of users, both ends included: one token per line
+    #[arg(long, value_name = "A..B", value_parser = range)]
+    pub(crate) users: Option<RangeInclusive<u64>>,
+    /// The device that the token is for
+    #[arg(long)]
+    pub(crate) device: Option<String>,
+    /// How long the token is valid: a number with s, m, h or d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    pub(crate) ttl: Duration,
+    /// The data directory, whose key signs
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    pub(crate) data: PathBuf,
+}
+
+/// As many tokens as one call prints.
+const TOKENS_MAX: u64 = 10_000_000;
+
+fn range(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let ends = text.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    let (first, last): (u64, u64) = ends.ok_or("expected two numbers as in 1..1000")?;
+    if first > last {
+        return Err(format!("expected the smaller number first, got {first}..{last}"));
+    }
+    if last - first >= TOKENS_MAX {
+        return Err(format!("expected at most {TOKENS_MAX} users"));
+    }
+    Ok(first..=last)
+}
+
+/// A duration such as `30s`, `5m`, `24h` or `7d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("expected a number with s, m, h or d, such as 24h, got {text:?}");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).filter(|s| *s > 0).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, duration, range};
+    use clap::CommandFactory;
+    use std::time::Duration;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        for text in ["", "24", "h", "-1s", "0s", "1.5h", "1 h", "99999999999999999999s", "ü"] {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ranges_include_both_ends() {
+        assert_eq!(range("1..3"), Ok(1..=3));
+        for text in ["", "1", "3..1", "1..x", "1..=3", "0..10000000"] {
+            assert!(range(text).is_err(), "{text:?}");
+        }
+    }
+}
