@@ -101,6 +101,8 @@ pub trait QuerySource: Send {
 pub trait RouteSource: Send {
     /// Appends every change that has arrived to `out`; never waits.
     fn drain(&mut self, out: &mut Vec<RouteChange>);
+    /// Whether none has arrived.
+    fn is_empty(&self) -> bool;
 }
 
 /// Why a downstream record could not be sent.

@@ -4,7 +4,7 @@
 //! operations on the ring. It is the same code under [`crate::ring::UringRing`] and under the
 //! simulator.
 
-//mod chat;
+mod chat;
 mod connection;
 mod echo;
 mod egress;
@@ -17,7 +17,7 @@ mod service;
 mod stats;
 mod timers;
 
-//pub use chat::Chat;
+pub use chat::Chat;
 pub use echo::Echo;
 pub use egress::Frame;
 pub use hub::{Hub, Identity};

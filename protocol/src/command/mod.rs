@@ -1,5 +1,9 @@
 //! Client → server: reading and checking a command.
 
+mod parse;
+
+pub use parse::Parser;
+
 use crate::ConversationId;
 use crate::codes::ErrorCode;
 use serde::Serialize;
@@ -101,4 +105,6 @@ pub struct Refusal {
     pub temp_message_id: Option<String>,
     /// The client's trace id, if one could be read.
     pub trace_id: Option<String>,
+    /// Whether it is no JSON at all, rather than JSON that asks for the wrong thing.
+    pub not_json: bool,
 }
