@@ -4,7 +4,7 @@
 //! The shard's loop is the executor's only task and never awaits: its own ring is the only wait.
 //! glommio's timers, wakers and I/O would starve beside it.
 
-use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use thiserror::Error;
 
 /// glommio's own rings stay idle here; this much locked memory is enough for them.
@@ -19,13 +19,12 @@ pub struct Executor(ExecutorJoinHandle<()>);
 #[derive(Debug, Error)]
 pub enum ExecutorError {
     /// It could not be placed or started.
-    #[error("cannot start a shard on {core}: {source}")]
+    #[error("cannot start a shard on {core}: {reason}")]
     Start {
         /// Where it was to run.
         core: String,
-        /// glommio's reason.
-        #[source]
-        source: GlommioError<()>,
+        /// glommio's reason, in words: its error can't be shared between threads.
+        reason: String,
     },
     /// Its thread panicked.
     #[error("a shard's thread panicked")]
@@ -45,9 +44,9 @@ pub fn start(
         .io_memory(IDLE_IO_MEMORY_BYTES)
         .spawn(move || async move { work() })
         .map(Executor)
-        .map_err(|source| ExecutorError::Start {
+        .map_err(|error| ExecutorError::Start {
             core: core.map_or("any core".to_owned(), |core| format!("core {core}")),
-            source,
+            reason: error.to_string(),
         })
 }
 

@@ -1,1 +1,23 @@
-//! placeholder
+//! The worker pool: consume, decide, persist, distribute; and the HTTP API.
+//!
+//! - [`decide`]: what becomes of each record, a pure function;
+//! - [`persist`]: a batch in one transaction, under the fence;
+//! - [`distribute`]: after COMMIT, acks and messages to the shards of those who should see them;
+//! - [`query`]: `sync`;
+//! - [`groups`] and [`http`]: who is in a group;
+//! - [`store`]: the tables;
+//! - [`worker`]: the threads of one worker.
+
+mod clock;
+pub mod decide;
+pub mod distribute;
+pub mod groups;
+pub mod http;
+pub mod persist;
+pub mod query;
+pub mod stats;
+pub mod store;
+pub mod worker;
+
+pub use stats::Stats;
+pub use worker::{StartError, Worker, WorkerConfig};

@@ -18,7 +18,8 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// Makes the directory at need and locks it; the lock goes with the process, however it ends.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        fs::create_dir_all(path).with_context(|| format!("cannot make the data directory {}", path.display()))?;
+        fs::create_dir_all(path)
+            .with_context(|| format!("cannot make the data directory {}", path.display()))?;
         let file = path.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&file);
         let lock = lock.with_context(|| format!("cannot open {}", file.display()))?;
@@ -58,11 +59,19 @@ pub(crate) fn development_key(data: &Path) -> Result<Vec<u8>> {
 fn read_key(file: &Path, text: &str) -> Result<Vec<u8>> {
     let mode = fs::metadata(file)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        bail!("{} can be read by others (mode {mode:o}): chmod 600 it, or delete it to get a new one", file.display());
+        bail!(
+            "{} can be read by others (mode {mode:o}): chmod 600 it, or delete it to get a new one",
+            file.display()
+        );
     }
     let text = text.trim();
     if text.len() < 2 * KEY_BYTES {
-        bail!("{} holds {} characters, expected at least {}: delete it to get a new one", file.display(), text.len(), 2 * KEY_BYTES);
+        bail!(
+            "{} holds {} characters, expected at least {}: delete it to get a new one",
+            file.display(),
+            text.len(),
+            2 * KEY_BYTES
+        );
     }
     Ok(text.as_bytes().to_vec())
 }
@@ -70,7 +79,9 @@ fn read_key(file: &Path, text: &str) -> Result<Vec<u8>> {
 fn make_key(data: &Path, file: &Path) -> Result<Vec<u8>> {
     fs::create_dir_all(data).with_context(|| format!("cannot make the data directory {}", data.display()))?;
     let mut random = [0; KEY_BYTES];
-    File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut random)).context("cannot read /dev/urandom")?;
+    File::open("/dev/urandom")
+        .and_then(|mut f| f.read_exact(&mut random))
+        .context("cannot read /dev/urandom")?;
     let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     // Two processes may get here at once: each writes its own file, the first link wins.
     let own = data.join(format!("dev.key.{}", std::process::id()));

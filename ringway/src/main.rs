@@ -1,1 +1,61 @@
-fn main() {}
+//! The binary: command line, configuration, wiring, signals; nothing else.
+
+mod admin;
+mod cli;
+mod config;
+mod data_dir;
+mod dev;
+mod metrics;
+mod token;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Exit codes after sysexits.h.
+mod exit {
+    pub(crate) const USAGE: u8 = 64;
+    pub(crate) const UNAVAILABLE: u8 = 69;
+    pub(crate) const CONFIG: u8 = 78;
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if asked { ExitCode::SUCCESS } else { ExitCode::from(exit::USAGE) };
+        }
+    };
+    match cli.command {
+        Command::Token(args) => report(token::run(&args), exit::UNAVAILABLE),
+        Command::Dev(args) => match config::Config::load(&args) {
+            Ok(config) => {
+                start_log();
+                report(dev::run(&config), exit::UNAVAILABLE)
+            }
+            Err(error) => report(Err(error), exit::CONFIG),
+        },
+    }
+}
+
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+fn report(result: anyhow::Result<()>, code: u8) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringway: {error:#}");
+            ExitCode::from(code)
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The distributor: after COMMIT, acks and messages to the shards of those who should see them.
+//!
+//! Routes are read after the batch is committed and after every route change that has arrived: who
+//! registered too late for a message finds it by the `sync` that follows `connected`.
+
+use crate::decide::{Decision, Known};
+use crate::stats::Stats;
+use bus::directory::{Directory, Memory};
+use bus::{Downlink, Downstream, Parker, Polled, RouteChange, RouteSource, Waker};
+use crossbeam_queue::ArrayQueue;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use protocol::event::{self, Message};
+use protocol::limits::{DISTRIBUTE_QUEUE_BATCHES, DOWNSTREAM_RECORD_BYTES_MAX};
+use protocol::record::{DownstreamBatch, DownstreamEntry, EntryKind, Targets, UpstreamRecord};
+use protocol::{ConversationId, ErrorCode, GatewayId, Origin, SessionRef, UserId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long the distributor sleeps when nobody wakes it.
+const PARK: Duration = Duration::from_millis(500);
+/// How long the persister pauses while the distributor's queue is full.
+const FULL_PAUSE: Duration = Duration::from_micros(200);
+
+/// A committed batch.
+#[derive(Debug)]
+pub struct Batch {
+    /// What came.
+    pub records: Vec<Polled<UpstreamRecord>>,
+    /// What became of each.
+    pub decisions: Vec<Decision>,
+    /// The members of the groups written into, as they were at COMMIT.
+    pub groups: HashMap<ConversationId, Arc<[UserId]>, RandomState>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    batches: ArrayQueue<Batch>,
+    ended: AtomicBool,
+}
+
+/// The persister's end of the queue; dropping it tells the distributor that nothing follows.
+#[derive(Debug)]
+pub struct BatchSender {
+    queue: Arc<Queue>,
+    waker: Waker,
+}
+
+impl BatchSender {
+    /// Hands a batch over; waits while the distributor is [`DISTRIBUTE_QUEUE_BATCHES`] behind.
+    pub fn send(&self, mut batch: Batch) {
+        while let Err(back) = self.queue.batches.push(batch) {
+            batch = back;
+            std::thread::sleep(FULL_PAUSE);
+        }
+        self.waker.wake();
+    }
+}
+
+impl Drop for BatchSender {
+    fn drop(&mut self) {
+        self.queue.ended.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+}
+
+/// The distributor's end of the queue.
+#[derive(Debug)]
+pub struct BatchReceiver(Arc<Queue>);
+
+/// A bounded queue of batches to the thread that parks on `parker`.
+pub fn queue(parker: &Parker) -> (BatchSender, BatchReceiver) {
+    let queue = Queue { batches: ArrayQueue::new(DISTRIBUTE_QUEUE_BATCHES), ended: AtomicBool::new(false) };
+    let queue = Arc::new(queue);
+    (BatchSender { queue: Arc::clone(&queue), waker: parker.waker() }, BatchReceiver(queue))
+}
+
+/// The distributor of one worker, with the directory of one process.
+pub struct Distributor<R: RouteSource, D: Downlink> {
+    routes: R,
+    downlink: D,
+    directory: Memory,
+    stats: Arc<Stats>,
+    /// The shards there are, for `world`.
+    gateway: GatewayId,
+    shards: u16,
+    changes: Vec<RouteChange>,
+    found: Vec<Origin>,
+}
+
+/// What is collected for one shard.
+#[derive(Default)]
+struct Outbox {
+    batch: DownstreamBatch,
+    bytes: usize,
+}
+
+type Outboxes = HashMap<(GatewayId, u16), Outbox, RandomState>;
+
+impl<R: RouteSource, D: Downlink> Distributor<R, D> {
+    /// A distributor for the shards of `gateway`.
+    pub fn new(routes: R, downlink: D, gateway: GatewayId, shards: u16, stats: Arc<Stats>) -> Self {
+        let directory = Memory::default();
+        Self { routes, downlink, directory, stats, gateway, shards, changes: Vec::new(), found: Vec::new() }
+    }
+
+    /// Distributes until the persister has ended and its last batch is out.
+    pub fn run(mut self, batches: &BatchReceiver, parker: &Parker) {
+        let BatchReceiver(queue) = batches;
+        loop {
+            self.take_routes();
+            // Read before the last look at the queue: whoever ends has pushed everything by then.
+            let ended = queue.ended.load(Ordering::SeqCst);
+            if let Some(batch) = queue.batches.pop() {
+                self.take_routes();
+                self.distribute(&batch);
+            } else if ended {
+                return;
+            } else {
+                let routes = &self.routes;
+                let ready =
+                    || !queue.batches.is_empty() || !routes.is_empty() || queue.ended.load(Ordering::SeqCst);
+                parker.park(PARK, ready);
+            }
+        }
+    }
+
+    fn take_routes(&mut self) {
+        let mut changes = std::mem::take(&mut self.changes);
+        self.routes.drain(&mut changes);
+        for change in changes.drain(..) {
+            match change {
+                RouteChange::Add(user, session) => {
+                    self.directory.add(user, session);
+                    self.stats.routes_added.add(1);
+                    let registered = Downstream::RouteRegistered(session.session);
+                    self.send(session.gateway, session.session.shard, registered);
+                }
+                RouteChange::Remove(user, session) => {
+                    self.directory.remove(user, session);
+                    self.stats.routes_removed.add(1);
+                }
+            }
+        }
+        self.changes = changes;
+    }
+
+    /// One record per shard touched, with everything that the batch has for it.
+    fn distribute(&mut self, batch: &Batch) {
+        let mut outboxes = Outboxes::default();
+        for (polled, decision) in batch.records.iter().zip(&batch.decisions) {
+            let record = &polled.record;
+            match decision {
+                Decision::Insert(known) | Decision::Repeat(known) => {
+                    tracing::debug!(trace_id = %record.trace_id, seq = known.seq, conversation = %record.conversation, "persisted");
+                    let message = message(record, known);
+                    let ack = event::ack_persisted(&message, &record.trace_id);
+                    self.to_session(&mut outboxes, EntryKind::Ack, record.origin, ack);
+                    self.to_recipients(&mut outboxes, &message, record, batch);
+                }
+                Decision::Refuse(code) => {
+                    tracing::debug!(trace_id = %record.trace_id, code = code.as_str(), "refused");
+                    let id = Some(&*record.client_msg_id);
+                    let error = event::error(*code, reason(*code), id, Some(&record.trace_id));
+                    self.to_session(&mut outboxes, EntryKind::Error, record.origin, error);
+                }
+                Decision::Skip => {}
+            }
+        }
+        for ((gateway, shard), outbox) in outboxes {
+            self.send_batch(gateway, shard, outbox.batch);
+        }
+    }
+
+    fn to_session(&mut self, outboxes: &mut Outboxes, kind: EntryKind, origin: Origin, payload: Vec<u8>) {
+        let targets = Targets::Session(origin.session);
+        let entry = DownstreamEntry { kind, targets, exclude: None, payload: payload.into() };
+        self.put(outboxes, origin.gateway, origin.session.shard, entry);
+    }
+
+    fn to_recipients(
+        &mut self,
+        outboxes: &mut Outboxes,
+        message: &Message<'_>,
+        record: &UpstreamRecord,
+        batch: &Batch,
+    ) {
+        let payload = event::new_message(message);
+        let exclude = Some(record.origin.session);
+        let mut per_shard: HashMap<(GatewayId, u16), Vec<UserId>, RandomState> = HashMap::default();
+        match record.conversation {
+            ConversationId::World => {
+                for shard in 0..self.shards {
+                    let entry = message_entry(Targets::All, exclude, &payload);
+                    self.put(outboxes, self.gateway, shard, entry);
+                }
+                return;
+            }
+            ConversationId::Single(a, b) => {
+                self.find_shards(a, &mut per_shard);
+                self.find_shards(b, &mut per_shard);
+            }
+            ConversationId::Group(_) => {
+                let members = batch.groups.get(&record.conversation).cloned();
+                for user in members.iter().flat_map(|members| members.iter()) {
+                    self.find_shards(*user, &mut per_shard);
+                }
+            }
+        }
+        for ((gateway, shard), users) in per_shard {
+            let entry = message_entry(Targets::Users(users), exclude, &payload);
+            self.put(outboxes, gateway, shard, entry);
+        }
+    }
+
+    fn find_shards(
+        &mut self,
+        user: UserId,
+        per_shard: &mut HashMap<(GatewayId, u16), Vec<UserId>, RandomState>,
+    ) {
+        self.found.clear();
+        self.directory.routes(user, &mut self.found);
+        for route in &self.found {
+            let users = per_shard.entry((route.gateway, route.session.shard)).or_default();
+            if users.last() != Some(&user) {
+                users.push(user);
+            }
+        }
+    }
+
+    /// Adds an entry, sending what is there first where the record would grow past its bound.
+    fn put(&mut self, outboxes: &mut Outboxes, gateway: GatewayId, shard: u16, entry: DownstreamEntry) {
+        let outbox = outboxes.entry((gateway, shard)).or_default();
+        let bytes = entry.bytes();
+        if outbox.bytes + bytes > DOWNSTREAM_RECORD_BYTES_MAX && !outbox.batch.entries.is_empty() {
+            let full = std::mem::take(outbox);
+            self.send_batch(gateway, shard, full.batch);
+        }
+        let outbox = outboxes.entry((gateway, shard)).or_default();
+        outbox.bytes += bytes;
+        outbox.batch.entries.push(entry);
+    }
+
+    fn send_batch(&mut self, gateway: GatewayId, shard: u16, batch: DownstreamBatch) {
+        self.stats.downstream_entries.add(batch.entries.len() as u64);
+        self.send(gateway, shard, Downstream::Batch(batch));
+    }
+
+    fn send(&mut self, gateway: GatewayId, shard: u16, record: Downstream) {
+        self.stats.downstream_records.add(1);
+        if let Err(error) = self.downlink.send(gateway, shard, record) {
+            self.stats.downstream_gone.add(1);
+            tracing::debug!(%error, "nobody is there to be told; clients come back by sync");
+        }
+    }
+}
+
+fn message_entry(targets: Targets, exclude: Option<SessionRef>, payload: &[u8]) -> DownstreamEntry {
+    DownstreamEntry { kind: EntryKind::Message, targets, exclude, payload: payload.into() }
+}
+
+fn message<'a>(record: &'a UpstreamRecord, known: &Known) -> Message<'a> {
+    Message {
+        message_id: known.message_id,
+        client_msg_id: &record.client_msg_id,
+        conversation_id: record.conversation,
+        sender_id: record.sender,
+        content: &record.content,
+        message_type: record.message_type,
+        seq_id: known.seq,
+        created_at: known.created_at,
+        trace_id: &record.trace_id,
+    }
+}
+
+fn reason(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::NotAMember => "you are not a member of this conversation",
+        ErrorCode::ConversationNotFound => "there is no such conversation",
+        ErrorCode::IdReused => "tempMessageId was used before in this conversation, with other content",
+        _ => "the message could not be stored; it has been put aside for the operator",
+    }
+}

@@ -1,0 +1,102 @@
+//! What `sync` reads: windows of membership and pages of messages.
+
+use super::sqlite::{classify, key, last_seq, message_type};
+use super::{StoreError, StoredMessage};
+use protocol::{ConversationId, MessageId, UnixMs, UserId};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::{Connection, Row, SqliteConnection};
+use std::path::Path;
+
+/// What a user may read of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// Messages with `after < seq ≤ until`.
+    Open {
+        /// Their `join_seq`.
+        after: u64,
+        /// Their `leave_seq`, or the newest there is.
+        until: u64,
+    },
+    /// They never were a member.
+    NotAMember,
+    /// There is no such group.
+    NotFound,
+}
+
+/// A connection that only reads, beside the one that writes.
+#[derive(Debug)]
+pub struct Reader {
+    connection: SqliteConnection,
+}
+
+impl Reader {
+    /// Opens the database at `path`.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true);
+        Ok(Self { connection: SqliteConnection::connect_with(&options).await.map_err(StoreError::Passing)? })
+    }
+
+    /// What `user` may read of `conversation`.
+    pub async fn window(&mut self, conversation: ConversationId, user: UserId) -> Result<Window, StoreError> {
+        match conversation {
+            ConversationId::Single(a, b) if user != a && user != b => return Ok(Window::NotAMember),
+            ConversationId::Group(_) => return self.group_window(conversation, user).await,
+            ConversationId::Single(..) | ConversationId::World => {}
+        }
+        let until = last_seq(&mut self.connection, conversation).await.map_err(classify)?;
+        Ok(Window::Open { after: 0, until })
+    }
+
+    async fn group_window(&mut self, group: ConversationId, user: UserId) -> Result<Window, StoreError> {
+        // One statement, so that the window and the newest seq belong to the same moment.
+        let row = sqlx::query(
+            "SELECT m.join_seq, m.leave_seq, (SELECT COALESCE(MAX(seq_id), 0) FROM messages WHERE conversation_id = ?1) \
+             FROM conversations c LEFT JOIN conversation_members m \
+             ON m.conversation_id = c.conversation_id AND m.user_id = ?2 WHERE c.conversation_id = ?1",
+        )
+        .bind(key(group))
+        .bind(user.0 as i64)
+        .fetch_optional(&mut self.connection)
+        .await
+        .map_err(classify)?;
+        let Some(row) = row else { return Ok(Window::NotFound) };
+        let Some(join_seq) = row.get::<Option<i64>, _>(0) else { return Ok(Window::NotAMember) };
+        let until = row.get::<Option<i64>, _>(1).unwrap_or_else(|| row.get(2));
+        Ok(Window::Open { after: join_seq as u64, until: until as u64 })
+    }
+
+    /// Up to `limit` messages with `after < seq ≤ until`, ascending.
+    pub async fn page(
+        &mut self,
+        conversation: ConversationId,
+        after: u64,
+        until: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT message_id, seq_id, sender_id, client_msg_id, content, message_type, created_at, trace_id \
+             FROM messages WHERE conversation_id = ? AND seq_id > ? AND seq_id <= ? ORDER BY seq_id LIMIT ?",
+        )
+        .bind(key(conversation))
+        .bind(after as i64)
+        .bind(until as i64)
+        .bind(limit)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(classify)?;
+        Ok(rows.iter().map(stored).collect())
+    }
+}
+
+fn stored(row: &SqliteRow) -> StoredMessage {
+    StoredMessage {
+        message_id: MessageId(row.get::<i64, _>(0) as u64),
+        seq: row.get::<i64, _>(1) as u64,
+        sender: UserId(row.get::<i64, _>(2) as u64),
+        client_msg_id: String::from_utf8_lossy(row.get(3)).into_owned(),
+        content: row.get(4),
+        message_type: message_type(row.get(5)),
+        created_at: UnixMs(row.get::<i64, _>(6) as u64),
+        trace_id: row.get(7),
+    }
+}

@@ -1,0 +1,177 @@
+//! The threads of one worker: persister, distributor, query, HTTP.
+
+use crate::distribute::{self, Distributor};
+use crate::groups::Groups;
+use crate::http::{self, Api};
+use crate::persist::Persister;
+use crate::query;
+use crate::stats::Stats;
+use crate::store::StoreError;
+use crate::store::read::Reader;
+use crate::store::sqlite::{self, SqliteConfig, SqliteStore};
+use bus::{Downlink, Parker, QuerySource, RouteSource, UpstreamSource};
+use protocol::GatewayId;
+use protocol::token::Keys;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use thiserror::Error;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Mutex, oneshot};
+
+/// What a worker is started with.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// The store.
+    pub store: SqliteConfig,
+    /// The gateway whose shards are served.
+    pub gateway: GatewayId,
+    /// How many shards it has.
+    pub shards: u16,
+    /// Where the HTTP API listens.
+    pub http: SocketAddr,
+    /// The keys of tokens.
+    pub keys: Keys,
+    /// The key that signs development tokens; none outside `dev`.
+    pub dev_key: Option<Arc<[u8]>>,
+}
+
+/// A worker's ends of the road.
+pub struct Roads<U, Q, R, D> {
+    /// Messages.
+    pub upstream: U,
+    /// Queries.
+    pub queries: Q,
+    /// Route changes.
+    pub routes: R,
+    /// What the distributor parks on.
+    pub distributor: Parker,
+    /// To the shards.
+    pub downlink: D,
+}
+
+/// Why a worker did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The HTTP address can't be listened on.
+    #[error(
+        "cannot listen on {address} for the HTTP API: {source}; stop what has it, or choose another with --http"
+    )]
+    Http {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A thread or its runtime could not be made.
+    #[error("cannot start a thread of the worker: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    threads: Vec<JoinHandle<()>>,
+    http: JoinHandle<()>,
+    http_stop: oneshot::Sender<()>,
+    http_address: SocketAddr,
+    stats: Arc<Stats>,
+}
+
+fn runtime() -> Result<Runtime, StartError> {
+    Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(StartError::Thread)
+}
+
+impl Worker {
+    /// Prepares the store, then starts the threads.
+    pub fn start<U, Q, R, D>(config: &WorkerConfig, roads: Roads<U, Q, R, D>) -> Result<Self, StartError>
+    where
+        U: UpstreamSource + 'static,
+        Q: QuerySource + 'static,
+        R: RouteSource + 'static,
+        D: Downlink + Clone + 'static,
+    {
+        let stats = Arc::new(Stats::default());
+        let partitions = roads.upstream.partitions();
+        let (persisting, querying, serving) = (runtime()?, runtime()?, runtime()?);
+        persisting.block_on(sqlite::prepare(&config.store, partitions))?;
+        let store = persisting.block_on(SqliteStore::open(&config.store))?;
+        let persister = persisting.block_on(Persister::new(store, Arc::clone(&stats)))?;
+        let reader = querying.block_on(Reader::open(&config.store.path))?;
+        let (http, http_stop, http_address) = serve_http(config, partitions, serving)?;
+
+        let Roads { upstream, queries, routes, distributor: parker, downlink } = roads;
+        let (batches, received) = distribute::queue(&parker);
+        let distributor =
+            Distributor::new(routes, downlink.clone(), config.gateway, config.shards, Arc::clone(&stats));
+        let query_stats = Arc::clone(&stats);
+        let threads = vec![
+            spawn("persister", move || persister.run(upstream, batches, &persisting))?,
+            spawn("distributor", move || distributor.run(&received, &parker))?,
+            spawn("query", move || query::run(queries, downlink, reader, &query_stats, &querying))?,
+        ];
+        Ok(Self { threads, http, http_stop, http_address, stats })
+    }
+
+    /// Where the HTTP API listens.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// What it has counted.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// Whether every thread is still at work.
+    pub fn is_healthy(&self) -> bool {
+        !self.http.is_finished() && self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// Waits until everything that was on the closed road is persisted and distributed; `false` if
+    /// a thread panicked.
+    pub fn join(self) -> bool {
+        let ended =
+            self.threads.into_iter().map(|thread| thread.join().is_ok()).fold(true, |all, one| all && one);
+        let _ = self.http_stop.send(());
+        self.http.join().is_ok() && ended
+    }
+}
+
+type Serving = (JoinHandle<()>, oneshot::Sender<()>, SocketAddr);
+
+fn serve_http(config: &WorkerConfig, partitions: u16, runtime: Runtime) -> Result<Serving, StartError> {
+    let store = runtime.block_on(SqliteStore::open(&config.store))?;
+    let api = Api {
+        groups: Arc::new(Mutex::new(Groups::new(store, partitions))),
+        keys: config.keys.clone(),
+        dev_key: config.dev_key.clone(),
+    };
+    let address = config.http;
+    let fail = |source| StartError::Http { address, source };
+    let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).map_err(fail)?;
+    let address = listener.local_addr().map_err(fail)?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let app = http::router(api).into_make_service_with_connect_info::<SocketAddr>();
+    let thread = spawn("http", move || {
+        runtime.block_on(async {
+            let serve = axum::serve(listener, app);
+            tokio::select! {
+                result = async { serve.await } => if let Err(error) = result {
+                    tracing::error!(%error, "the HTTP API has ended");
+                },
+                _ = stopped => {}
+            }
+        });
+    })?;
+    Ok((thread, stop, address))
+}

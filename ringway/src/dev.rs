@@ -1,0 +1,168 @@
+//! `ringway dev`: gateway, worker and store in one process.
+
+use crate::admin;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::metrics::Sources;
+use anyhow::{Context, Result, bail};
+use bus::ShardInbox;
+use bus::in_process::{self, Depths};
+use engine::gateway::{Gateway, GatewayConfig, inboxes};
+use engine::session::Policy;
+use engine::shard::Chat;
+use logic::store::sqlite::SqliteConfig;
+use logic::worker::Roads;
+use logic::{Worker, WorkerConfig};
+use protocol::GatewayId;
+use protocol::command::Parser;
+use protocol::token::Keys;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long commands that were taken may be on their way before sessions are closed all the same.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
+const SETTLE_STEP: Duration = Duration::from_millis(10);
+/// How often the parts are looked after.
+const WATCH: Duration = Duration::from_millis(200);
+
+/// Runs until SIGINT or SIGTERM, then drains.
+pub(crate) fn run(config: &Config) -> Result<()> {
+    let data = DataDir::open(&config.data)?;
+    let key = data.key()?;
+    let keys = Keys::hs256(&key);
+    let gateway_id = GatewayId::new("dev").expect("a valid id");
+    let shards = config.shards;
+
+    let inboxes = inboxes(shards)?;
+    let shard_inboxes = inboxes.iter().map(|inbox| Arc::clone(inbox) as Arc<dyn ShardInbox>).collect();
+    let mut road = in_process::road(in_process::Config::new(gateway_id), shard_inboxes);
+    let worker_config = WorkerConfig {
+        store: SqliteConfig { path: data.store(), synchronous: config.synchronous },
+        gateway: gateway_id,
+        shards,
+        http: config.http,
+        keys: keys.clone(),
+        dev_key: Some(key.into()),
+    };
+    let roads = Roads {
+        upstream: road.upstream,
+        queries: road.queries,
+        routes: road.routes,
+        distributor: road.distributor,
+        downlink: road.downlink,
+    };
+    let worker = Worker::start(&worker_config, roads)?;
+
+    let boot_epoch = boot_epoch()?;
+    let gateway_config = GatewayConfig {
+        listen: config.listen,
+        gateway: gateway_id,
+        boot_epoch,
+        shards,
+        cores: config.cores.clone(),
+        limits: config.limits.clone(),
+        policy: Arc::new(Policy { keys: Some(keys), origins: config.origins.clone() }),
+    };
+    let mut uplinks = road.uplinks.drain(..);
+    let gateway = Gateway::start(&gateway_config, inboxes, |shard| {
+        let uplink = uplinks.next().expect("the road has an uplink per shard");
+        Chat::new(uplink, Parser::new(), gateway_id, boot_epoch, shard)
+    })?;
+    drop(uplinks);
+    let sources = Sources {
+        shards: gateway.stats().to_vec(),
+        inboxes: gateway.inboxes().to_vec(),
+        depths: road.depths.clone(),
+        worker: Arc::clone(worker.stats()),
+    };
+    let admin = admin::serve(config.admin, sources)?;
+    greet(config, &gateway, &worker, admin);
+
+    let running = Running { gateway, worker, closer: road.closer, depths: road.depths };
+    let reason = running.wait()?;
+    running.drain(reason)
+}
+
+/// Distinct at each start, ascending: microseconds since 1970.
+fn boot_epoch() -> Result<u64> {
+    #[allow(clippy::disallowed_methods, reason = "read once at the start, outside the shards")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(now.as_micros() as u64)
+}
+
+fn greet(config: &Config, gateway: &Gateway, worker: &Worker, admin: std::net::SocketAddr) {
+    let data = config.data.display();
+    println!("ringway dev {} is up, {} shard(s), data in {data}", env!("CARGO_PKG_VERSION"), config.shards);
+    println!("  socket   ws://{}/ws", gateway.address());
+    println!("  API      http://{}/api", worker.http_address());
+    println!("  admin    http://{admin}/metrics and /shards");
+    println!("  a token  ringway token --user 1 --data {data}");
+    println!("Ctrl-C stops it; what was taken is persisted first.");
+}
+
+struct Running {
+    gateway: Gateway,
+    worker: Worker,
+    closer: in_process::Closer,
+    depths: Depths,
+}
+
+impl Running {
+    /// Waits for a signal, or for a part to fail.
+    fn wait(&self) -> Result<Option<&'static str>> {
+        let runtime = Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
+        runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+            let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return Ok(None),
+                    _ = interrupt.recv() => return Ok(None),
+                    () = tokio::time::sleep(WATCH) => {}
+                }
+                if self.gateway.has_failed() {
+                    return Ok(Some("a shard has failed"));
+                }
+                if !self.worker.is_healthy() {
+                    return Ok(Some("a thread of the worker has ended"));
+                }
+            }
+        })
+    }
+
+    /// No commands any more; what is on its way settles; sessions close; the rest is persisted.
+    fn drain(self, failure: Option<&'static str>) -> Result<()> {
+        tracing::info!("draining: no new connections and commands, then close 1001");
+        self.gateway.stop_taking();
+        self.settle();
+        self.gateway.close();
+        let gateway = self.gateway.join();
+        self.closer.close();
+        let persisted = self.worker.join();
+        gateway?;
+        if let Some(failure) = failure {
+            bail!("{failure}: see the log; what was taken is persisted: {persisted}");
+        }
+        if !persisted {
+            bail!("a thread of the worker panicked: see the log; messages without an ack may be lost");
+        }
+        tracing::info!("drained: everything that was taken is persisted");
+        Ok(())
+    }
+
+    /// Gives acks of what was taken the time to reach their senders.
+    fn settle(&self) {
+        let mut quiet = 0;
+        for _ in 0..SETTLE_MAX.as_millis() / SETTLE_STEP.as_millis() {
+            thread::sleep(SETTLE_STEP);
+            // A batch may be between two queues: only a while of quiet tells.
+            quiet = if self.depths.are_empty() { quiet + 1 } else { 0 };
+            if quiet == 10 {
+                return;
+            }
+        }
+    }
+}
