@@ -156,14 +156,14 @@ impl<R: RouteSource, D: Downlink> Distributor<R, D> {
                     tracing::debug!(trace_id = %record.trace_id, seq = known.seq, conversation = %record.conversation, "persisted");
                     let message = message(record, known);
                     let ack = event::ack_persisted(&message, &record.trace_id);
-                    self.to_session(&mut outboxes, EntryKind::Ack, record.origin, ack);
-                    self.to_recipients(&mut outboxes, &message, record, batch);
+                    self.tell_session(&mut outboxes, EntryKind::Ack, record.origin, ack);
+                    self.tell_recipients(&mut outboxes, &message, record, batch);
                 }
                 Decision::Refuse(code) => {
                     tracing::debug!(trace_id = %record.trace_id, code = code.as_str(), "refused");
                     let id = Some(&*record.client_msg_id);
                     let error = event::error(*code, reason(*code), id, Some(&record.trace_id));
-                    self.to_session(&mut outboxes, EntryKind::Error, record.origin, error);
+                    self.tell_session(&mut outboxes, EntryKind::Error, record.origin, error);
                 }
                 Decision::Skip => {}
             }
@@ -173,13 +173,13 @@ impl<R: RouteSource, D: Downlink> Distributor<R, D> {
         }
     }
 
-    fn to_session(&mut self, outboxes: &mut Outboxes, kind: EntryKind, origin: Origin, payload: Vec<u8>) {
+    fn tell_session(&mut self, outboxes: &mut Outboxes, kind: EntryKind, origin: Origin, payload: Vec<u8>) {
         let targets = Targets::Session(origin.session);
         let entry = DownstreamEntry { kind, targets, exclude: None, payload: payload.into() };
         self.put(outboxes, origin.gateway, origin.session.shard, entry);
     }
 
-    fn to_recipients(
+    fn tell_recipients(
         &mut self,
         outboxes: &mut Outboxes,
         message: &Message<'_>,

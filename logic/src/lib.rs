@@ -3,7 +3,7 @@
 //! - [`decide`]: what becomes of each record, a pure function;
 //! - [`persist`]: a batch in one transaction, under the fence;
 //! - [`distribute`]: after COMMIT, acks and messages to the shards of those who should see them;
-//! - [`query`]: `sync`;
+//! - [`query`] answers `sync`;
 //! - [`groups`] and [`http`]: who is in a group;
 //! - [`store`]: the tables;
 //! - [`worker`]: the threads of one worker.

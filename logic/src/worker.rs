@@ -140,10 +140,9 @@ impl Worker {
     /// Waits until everything that was on the closed road is persisted and distributed; `false` if
     /// a thread panicked.
     pub fn join(self) -> bool {
-        let ended =
-            self.threads.into_iter().map(|thread| thread.join().is_ok()).fold(true, |all, one| all && one);
+        let ended: Vec<_> = self.threads.into_iter().map(|thread| thread.join().is_ok()).collect();
         let _ = self.http_stop.send(());
-        self.http.join().is_ok() && ended
+        self.http.join().is_ok() && ended.iter().all(|ended| *ended)
     }
 }
 

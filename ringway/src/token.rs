@@ -13,7 +13,8 @@ pub(crate) fn run(args: &Token) -> Result<()> {
     #[allow(clippy::disallowed_methods, reason = "the command line is no shard")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let expires_at = UnixMs((now + args.ttl).as_millis() as u64);
-    let users = args.users.clone().or_else(|| args.user.map(|user| user..=user)).unwrap_or(1..=0);
+    let one = args.user.map(|user| user..=user);
+    let users = args.users.clone().or(one).context("expected --user or --users")?;
     let mut out = BufWriter::new(io::stdout().lock());
     for user in users {
         let token = mint_hs256(&key, UserId(user), args.device.as_deref(), expires_at);

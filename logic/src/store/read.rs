@@ -4,7 +4,7 @@ use super::sqlite::{classify, key, last_seq, message_type};
 use super::{StoreError, StoredMessage};
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use std::path::Path;
 
 /// What a user may read of a conversation.
@@ -32,7 +32,7 @@ pub struct Reader {
 impl Reader {
     /// Opens the database at `path`.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new().filename(path).read_only(true);
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
         Ok(Self { connection: SqliteConnection::connect_with(&options).await.map_err(StoreError::Passing)? })
     }
 

@@ -5,7 +5,7 @@ use crate::decide::{Known, content_hash};
 use protocol::command::MessageType;
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 use std::path::Path;
 use std::time::Duration;
 
@@ -48,6 +48,7 @@ fn options(config: &SqliteConfig) -> SqliteConnectOptions {
             Synchronous::Normal => SqliteSynchronous::Normal,
         })
         .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging()
 }
 
 fn prepare_error(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
