@@ -225,11 +225,25 @@ impl<S: Service> Thread<S> {
             }
         };
         let mut shard = Shard::new(self.config, ring, self.service);
+        let guard = FailedUnlessEnded { failed: &self.failed, inbox: &inbox };
         if let Err(error) = shard.run() {
             tracing::error!(shard = self.shard, %error, "the shard's ring failed; the shard ends");
-            self.failed.store(true, Ordering::SeqCst);
-            inbox.close();
+        } else {
+            std::mem::forget(guard);
         }
         self.barrier.wait();
+    }
+}
+
+/// Tells the gateway when a shard ends otherwise than by being asked to, even by a panic.
+struct FailedUnlessEnded<'a> {
+    failed: &'a AtomicBool,
+    inbox: &'a Inbox,
+}
+
+impl Drop for FailedUnlessEnded<'_> {
+    fn drop(&mut self) {
+        self.failed.store(true, Ordering::SeqCst);
+        self.inbox.close();
     }
 }

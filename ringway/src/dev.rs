@@ -139,7 +139,8 @@ impl Running {
         self.gateway.stop_taking();
         self.settle();
         self.gateway.close();
-        let gateway = self.gateway.join();
+        // A shard that has failed can't be waited for, and the others wait for it.
+        let gateway = if failure.is_none() { self.gateway.join() } else { Ok(()) };
         self.closer.close();
         let persisted = self.worker.join();
         gateway?;

@@ -131,6 +131,8 @@ pub enum Event {
     ShutDown {
         /// Whose.
         at: Address,
+        /// Of both ways, or only of sending.
+        both: bool,
     },
     /// A slot is free again.
     Closed {

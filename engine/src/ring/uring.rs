@@ -78,6 +78,7 @@ mod op {
     pub(super) const PASS: u64 = 6;
     pub(super) const ARRIVED: u64 = 7;
     pub(super) const WAKE: u64 = 8;
+    pub(super) const HALF_SHUTDOWN: u64 = 9;
 }
 
 fn data(op: u64, at: Address) -> u64 {
@@ -208,7 +209,8 @@ impl UringRing {
                     Err(error) => Event::AcceptFailed { accept, error },
                 }
             }
-            op::SHUTDOWN => Event::ShutDown { at },
+            op::SHUTDOWN => Event::ShutDown { at, both: true },
+            op::HALF_SHUTDOWN => Event::ShutDown { at, both: false },
             op::CLOSE => Event::Closed { at },
             op::PASS => Event::Passed { at, result: outcome().map(drop) },
             op::ARRIVED => Event::Arrived { slot: result as u32, token: data & ((1 << 56) - 1) },
@@ -330,8 +332,9 @@ impl Ring for UringRing {
     }
 
     fn shutdown(&mut self, at: Address, both: bool) {
-        let how = if both { libc::SHUT_RDWR } else { libc::SHUT_WR };
-        self.push(opcode::Shutdown::new(Fixed(at.slot), how).build().user_data(data(op::SHUTDOWN, at)));
+        let (op, how) =
+            if both { (op::SHUTDOWN, libc::SHUT_RDWR) } else { (op::HALF_SHUTDOWN, libc::SHUT_WR) };
+        self.push(opcode::Shutdown::new(Fixed(at.slot), how).build().user_data(data(op, at)));
     }
 
     fn close(&mut self, at: Address) {

@@ -31,6 +31,9 @@ pub(super) mod flight {
     pub(crate) const SHUTDOWN: u8 = 4;
     pub(crate) const CLOSE: u8 = 8;
     pub(crate) const PASS: u8 = 16;
+    /// Apart from SHUTDOWN: the whole one may follow before this one has ended, and a slot that is
+    /// closed with either in flight would have it shut down its successor.
+    pub(crate) const HALF_SHUTDOWN: u8 = 32;
 }
 
 /// Further properties, as bits.

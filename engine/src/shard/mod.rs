@@ -194,7 +194,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
             Event::AcceptFailed { accept, error } => self.on_accept_failed(accept, &error),
             Event::Passed { at, result } => self.on_passed(at, result),
             Event::Arrived { slot, token } => self.on_arrived(slot, MoveId(token)),
-            Event::ShutDown { at } => self.landed(at, flight::SHUTDOWN),
+            Event::ShutDown { at, both: true } => self.landed(at, flight::SHUTDOWN),
+            Event::ShutDown { at, both: false } => self.landed(at, flight::HALF_SHUTDOWN),
             Event::Closed { at } => self.on_closed(at),
             Event::Woken => {}
         }

@@ -56,7 +56,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         // answer: say that nothing follows, and read until it closes or the grace time is over.
         if connection.has(flag::REFUSED) && !connection.has(flag::HALF_CLOSED) {
             connection.flags |= flag::HALF_CLOSED;
-            connection.in_flight |= flight::SHUTDOWN;
+            connection.in_flight |= flight::HALF_SHUTDOWN;
             self.ring.shutdown(connection.address(slot), false);
         }
     }
