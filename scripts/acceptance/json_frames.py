@@ -50,7 +50,8 @@ def is_json(text):
 
 
 def is_refused(answer):
-    return NOT_JSON in answer or "deep" in answer or answer.startswith("closed 1007")
+    # Two cases are larger than a message may be: they never get as far as the parser.
+    return NOT_JSON in answer or "deep" in answer or answer.startswith(("closed 1007", "closed 1009"))
 
 
 tally = Tally()
