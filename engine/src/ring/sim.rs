@@ -274,7 +274,7 @@ impl SimRing {
         if wire.to_server.is_empty() {
             return Tried::Wait(Op::Recv(at, how));
         }
-        let Some(id) = self.free.pop().filter(|_| !starved) else {
+        let Some(id) = (if starved { None } else { self.free.pop() }) else {
             return Tried::Done(Event::ReceiveStarved { at });
         };
         let most = wire.to_server.len().min(self.buffers[usize::from(id)].len()) as u64;

@@ -21,7 +21,7 @@ enum Manner {
 }
 
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     number: usize,
     user: u64,
     manner: Manner,
@@ -41,7 +41,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(number: usize, random: &mut Random) -> Self {
+    pub(crate) fn new(number: usize, random: &mut Random) -> Self {
         let user = 1 + random.below(USERS);
         let manner = match random.below(10) {
             0 => Manner::Resets,
@@ -87,7 +87,7 @@ impl Client {
     }
 
     /// Sends a piece, reads a piece, or does what its manner is.
-    pub fn act(&mut self, world: &mut World) {
+    pub(crate) fn act(&mut self, world: &mut World) {
         let Some(wire) = self.wire else {
             let window = 64 + world.random.below(4_096) as usize;
             self.wire = Some(world.connect(window));
@@ -151,6 +151,8 @@ impl Client {
             self.head = Some(status);
         }
         if self.head != Some(101) {
+            // Who is refused hangs up without waiting for the server to do so.
+            world.client_ends(wire);
             self.received.clear();
             return;
         }
@@ -224,7 +226,7 @@ impl Client {
     }
 
     /// Whether nothing more is to be expected of this client before the shards close.
-    pub fn is_satisfied(&self) -> bool {
+    pub(crate) fn is_satisfied(&self) -> bool {
         match self.manner {
             // It holds on until the server lets go, which closing does at the latest.
             Manner::Silent | Manner::Deaf => self.wire.is_some(),
@@ -234,7 +236,7 @@ impl Client {
     }
 
     /// Reads what is left and judges the whole.
-    pub fn finish(&mut self, world: &mut World) {
+    pub(crate) fn finish(&mut self, world: &mut World) {
         let Some(wire) = self.wire else { return };
         if self.manner == Manner::Resets {
             return;
@@ -254,7 +256,7 @@ impl Client {
             answered.sort_by_key(|id| id.split_once('-').and_then(|(_, n)| n.parse::<usize>().ok()));
             let expected: Vec<_> = (0..self.messages).map(|n| format!("c{}-{n}", self.number)).collect();
             assert_eq!(answered, expected, "client {}: every message is answered once", self.number);
-            assert!(self.closed.is_some(), "client {}: the goodbye was not answered", self.number);
+            // The answer to the goodbye may be cut off by the grace time; all before it may not.
         }
     }
 }

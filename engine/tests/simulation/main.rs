@@ -16,6 +16,7 @@ use protocol::command::Parser;
 use protocol::{GatewayId, Limits};
 use road::{Road, SimUplink};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,16 +30,39 @@ type SimShard = Shard<SimRing, Chat<SimUplink>>;
 #[test]
 fn every_seed_holds() {
     if let Ok(seed) = std::env::var("SIM_SEED") {
-        return run(seed.parse().expect("SIM_SEED is a number"));
+        return run(seed.parse().expect("SIM_SEED is a number"), &mut BTreeMap::new());
     }
+    let mut seen = BTreeMap::new();
     let seeds: u64 = std::env::var("SIM_SEEDS").map_or(1_000, |n| n.parse().expect("SIM_SEEDS is a number"));
     for seed in 1..=seeds {
-        if catch_unwind(AssertUnwindSafe(|| run(seed))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| run(seed, &mut seen))).is_err() {
             panic!("replay: SIM_SEED={seed} cargo test -p ringway-engine --test simulation");
         }
     }
-    println!("{seeds} seeds held");
+    println!("{seeds} seeds held; over all of them: {seen:?}");
+    // A run that never comes to the hard places proves nothing about them.
+    for name in HARD_PLACES {
+        assert!(seeds < 500 || seen[name] > 0, "no seed came to {name}: {seen:?}");
+    }
 }
+
+const HARD_PLACES: [&str; 15] = [
+    "accept_failures",
+    "passed",
+    "arrived",
+    "pass_failures",
+    "refused_overload",
+    "refused_timeout",
+    "busy",
+    "receives_starved",
+    "closed_by_peer",
+    "closed_reset",
+    "closed_1001",
+    "closed_4002",
+    "closed_4003",
+    "closed_4005",
+    "downstream_missed",
+];
 
 struct Simulation {
     world: Rc<RefCell<World>>,
@@ -50,11 +74,14 @@ struct Simulation {
     limits: Limits,
 }
 
-fn run(seed: u64) {
+fn run(seed: u64, seen: &mut BTreeMap<&'static str, u64>) {
     let mut simulation = Simulation::new(seed);
     simulation.talk();
     simulation.close();
     simulation.check();
+    for figure in simulation.stats.iter().flat_map(|stats| stats.all()) {
+        *seen.entry(figure.name).or_default() += figure.value;
+    }
 }
 
 fn limits(random: &mut Random) -> Limits {

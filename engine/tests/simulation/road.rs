@@ -14,22 +14,22 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub struct Road {
+pub(crate) struct Road {
     shards: u16,
     random: Random,
     queues: Vec<VecDeque<Downstream>>,
-    pub routes: Vec<(UserId, Origin)>,
+    pub(crate) routes: Vec<(UserId, Origin)>,
     seq: u64,
 }
 
 impl Road {
-    pub fn new(shards: u16, seed: u64) -> Self {
+    pub(crate) fn new(shards: u16, seed: u64) -> Self {
         let queues = (0..shards).map(|_| VecDeque::new()).collect();
         Self { shards, random: Random(seed), queues, routes: vec![], seq: 0 }
     }
 
     /// Some of what is on its way arrives, in order per shard.
-    pub fn deliver(&mut self, inboxes: &[Arc<Inbox>]) {
+    pub(crate) fn deliver(&mut self, inboxes: &[Arc<Inbox>]) {
         for (queue, inbox) in self.queues.iter_mut().zip(inboxes) {
             for _ in 0..self.random.below(6) {
                 let Some(record) = queue.pop_front() else { break };
@@ -50,10 +50,10 @@ impl Road {
     }
 }
 
-pub struct SimUplink(Rc<RefCell<Road>>);
+pub(crate) struct SimUplink(Rc<RefCell<Road>>);
 
 impl SimUplink {
-    pub fn new(road: &Rc<RefCell<Road>>) -> Self {
+    pub(crate) fn new(road: &Rc<RefCell<Road>>) -> Self {
         Self(Rc::clone(road))
     }
 }
