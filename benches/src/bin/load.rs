@@ -103,6 +103,9 @@ fn run(args: &Args) -> Result<()> {
         bytes
     };
     let mut marks = vec![];
+    if args.mode == Mode::Idle {
+        memory("0 connections");
+    }
     let mut clients = Vec::with_capacity(args.connections);
     let started = Instant::now();
     let mut told = started;
@@ -261,7 +264,7 @@ fn measure(args: &Args, clients: &mut [Client]) -> Result<()> {
     let warm = Instant::now() + Duration::from_secs(args.warmup);
     let end = warm + Duration::from_secs(args.duration);
     let (mut measured, mut deliveries, mut outstanding) = (None, 0u64, 0usize);
-    let mut latency = Histogram::<u64>::new(3)?;
+    let mut latency = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3)?;
     let mut events = Vec::with_capacity(1_024);
     loop {
         let now = Instant::now();
