@@ -91,9 +91,10 @@ impl Groups {
 
     /// Makes a group of `owner` and `members`; returns its id.
     pub async fn create(&mut self, owner: UserId, name: &str, members: &[UserId]) -> Result<u64, GroupError> {
+        let partitions = self.partitions;
         let connection = &mut self.store.connection;
         begin(connection).await?;
-        let made = create(connection, owner, name, members).await;
+        let made = create(connection, owner, name, members, partitions).await;
         end(connection, made).await
     }
 
@@ -182,6 +183,7 @@ async fn create(
     owner: UserId,
     name: &str,
     members: &[UserId],
+    partitions: u16,
 ) -> Result<u64, GroupError> {
     // Groups are never deleted, so their number under the write lock is the next free id.
     let row = sqlx::query("SELECT COUNT(*) FROM conversations").fetch_one(&mut *connection).await?;
@@ -193,6 +195,8 @@ async fn create(
         .bind(clock::now().0 as i64)
         .execute(&mut *connection)
         .await?;
+    // A persister may keep that there is no such group.
+    raise_version(connection, group, partitions).await?;
     put_member(connection, group, owner, Role::Owner, 0).await?;
     for user in members.iter().filter(|user| **user != owner) {
         put_member(connection, group, *user, Role::Member, 0).await?;

@@ -18,7 +18,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,7 +28,7 @@ impl Random {
 
     /// A number below `n`.
     pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
+        self.draw() % n
     }
 
     /// True once in `n` times.
@@ -261,7 +261,7 @@ impl SimRing {
 
     fn try_recv(&mut self, world: &mut World, at: Address, how: Receive) -> Tried {
         let starved = world.random.once_in(40);
-        let split = world.random.next();
+        let split = world.random.draw();
         let ends = world.random.once_in(6);
         let wire = world.wire(self.shard, at.slot);
         if wire.reset {
@@ -291,7 +291,7 @@ impl SimRing {
 }
 
 fn try_send(world: &mut World, shard: usize, at: Address, data: Outgoing, from: usize) -> Tried {
-    let short = world.random.once_in(10).then(|| world.random.next());
+    let short = world.random.once_in(10).then(|| world.random.draw());
     let wire = world.wire(shard, at.slot);
     if wire.reset || wire.server_done {
         let error = io::Error::from_raw_os_error(if wire.reset { libc::ECONNRESET } else { libc::EPIPE });

@@ -63,7 +63,7 @@ impl Client {
             let text = format!(
                 r#"{{"type":"send-message","data":{{"tempMessageId":"c{number}-{n}","conversationId":"single_{a}_{b}","content":"c{number}-{n} {fill}","messageType":"text"}}}}"#
             );
-            push_frame(&mut to_send, 1, text.as_bytes(), random.next() as u32);
+            push_frame(&mut to_send, 1, text.as_bytes(), random.draw() as u32);
         }
         let stops_at = random.below(to_send.len() as u64 + 1) as usize;
         Self {

@@ -103,10 +103,10 @@ impl Simulation {
         let mut random = Random(seed);
         let count = 1 + random.below(3) as u16;
         let limits = limits(&mut random);
-        let world = World::new(random.next(), count.into(), ShardConfig::table(&limits));
+        let world = World::new(random.draw(), count.into(), ShardConfig::table(&limits));
         let inboxes: Arc<[_]> = (0..count).map(|_| Arc::new(Inbox::new().expect("an eventfd"))).collect();
         let stats: Vec<Arc<Stats>> = (0..count).map(|_| Arc::default()).collect();
-        let road = Rc::new(RefCell::new(Road::new(count, random.next())));
+        let road = Rc::new(RefCell::new(Road::new(count, random.draw())));
         let clients = (0..6 + random.below(30)).map(|n| Client::new(n as usize, &mut random)).collect();
         let mut this = Self { world, road, shards: vec![], inboxes, stats, clients, limits };
         for shard in 0..count {
