@@ -1,16 +1,20 @@
-//! A listener of the real session and shard that echoes every message and lets anybody in: for
-//! conformance suites and for measuring the engine by itself. No part of the product.
+//! A listener of the real session and shard that lets anybody in (`?user=N`): for conformance suites
+//! and for measuring the engine by itself. No part of the product. It echoes every message, or, with
+//! `--relay`, is the chat over the loop-back road: parse, check, route, frame, and nothing stored.
 //!
 //! `cargo run --release -p ringway-engine --example echo -- --listen 127.0.0.1:9002 --core 0`
 
+use bus::loopback::Loopback;
 use engine::gateway::{Gateway, GatewayConfig, inboxes};
 use engine::session::Policy;
-use engine::shard::Echo;
+use engine::shard::{Chat, Echo};
+use protocol::command::Parser;
 use protocol::{GatewayId, Limits};
 use std::sync::Arc;
 use std::time::Duration;
 
-const USAGE: &str = "usage: echo [--listen 127.0.0.1:9002] [--core N] [--shards N] [--wide]
+const USAGE: &str = "usage: echo [--listen 127.0.0.1:9002] [--core N] [--shards N] [--relay MEMBERS] [--wide]
+  --relay  chat over the loop-back road, every group having the users 1 to MEMBERS; one shard
   --wide   messages up to 16 MiB and binary frames, as conformance suites send them";
 
 fn main() {
@@ -23,6 +27,7 @@ fn main() {
         limits: Limits { binary: true, ..Limits::default() },
         policy: Arc::new(Policy { keys: None, origins: vec![] }),
     };
+    let mut relay = None;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().unwrap_or_else(|| usage(&format!("{arg} needs a value")));
@@ -34,11 +39,17 @@ fn main() {
             "--shards" => {
                 config.shards = value().parse().unwrap_or_else(|_| usage("--shards needs a number"))
             }
+            "--relay" => relay = Some(value().parse().unwrap_or_else(|_| usage("--relay needs a number"))),
             "--wide" => widen(&mut config.limits),
             _ => usage(&format!("unknown argument {arg}")),
         }
     }
-    let gateway = inboxes(config.shards).and_then(|inboxes| Gateway::start(&config, inboxes, |_| Echo));
+    let gateway = inboxes(config.shards).and_then(|inboxes| match relay {
+        None => Gateway::start(&config, inboxes, |_| Echo),
+        Some(members) => Gateway::start(&config, inboxes, |shard| {
+            Chat::new(Loopback::new(members), Parser::new(), config.gateway, config.boot_epoch, shard)
+        }),
+    });
     let gateway = gateway.unwrap_or_else(|error| {
         eprintln!("echo: {error}");
         std::process::exit(69);

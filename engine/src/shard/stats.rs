@@ -70,8 +70,6 @@ stats! {
     users: gauge,
     /// Bytes queued for sockets.
     egress_bytes: gauge,
-    /// Bytes held for unfinished frames and requests.
-    partial_bytes: gauge,
     /// Connections accepted.
     accepted: total,
     /// Accepts that failed.
