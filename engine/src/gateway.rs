@@ -168,17 +168,22 @@ impl Gateway {
 
     /// No new connections, no new commands; what is on its way is still delivered.
     pub fn stop_taking(&self) {
-        self.control(Control::StopTaking);
+        self.control(&Control::StopTaking);
+    }
+
+    /// New connections are let in by `policy` from now on; sessions that are open stay.
+    pub fn set_policy(&self, policy: &Arc<Policy>) {
+        self.control(&Control::Policy(Arc::clone(policy)));
     }
 
     /// Closes every session with 1001; the shards end when the last one has gone.
     pub fn close(&self) {
-        self.control(Control::Close);
+        self.control(&Control::Close);
     }
 
-    fn control(&self, control: Control) {
+    fn control(&self, control: &Control) {
         for inbox in &*self.inboxes {
-            inbox.control(control);
+            inbox.control(control.clone());
         }
     }
 

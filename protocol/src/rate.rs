@@ -63,8 +63,7 @@ mod tests {
         let (mut bucket, rate) = (Bucket::default(), Rate::new(100, 1_000));
         let taken = (0..2_000).filter(|_| bucket.take(rate, 5_000)).count();
         assert_eq!(taken, 1_000);
-        let taken: usize =
-            (5_001..=15_000).map(|ms| (0..3).filter(|_| bucket.take(rate, ms)).count()).sum();
+        let taken: usize = (5_001..=15_000).map(|ms| (0..3).filter(|_| bucket.take(rate, ms)).count()).sum();
         assert_eq!(taken, 1_000, "100 a second for ten seconds");
         assert!(!bucket.is_full(15_000) && bucket.is_full(25_001));
     }

@@ -187,8 +187,8 @@ pub fn mint_hs256(secret: &[u8], user: UserId, device: Option<&str>, expires_at:
 #[cfg(test)]
 mod tests {
     use super::{Claims, KeyError, KeyKind, KeySource, Keys, TokenError, mint_hs256};
-    use jsonwebtoken::{Algorithm, EncodingKey, Header};
     use crate::{UnixMs, UserId};
+    use jsonwebtoken::{Algorithm, EncodingKey, Header};
 
     const NOW: UnixMs = UnixMs(1_800_000_000_000);
 
