@@ -21,7 +21,7 @@ pub enum RingError {
     TooOld(io::Error),
     /// Too many descriptors asked for.
     #[error(
-        "a table of {table} sockets per shard was refused ({source}): it may not exceed the limit of open files; \
+        "a table of {table} sockets per shard was refused ({refusal}): it may not exceed the limit of open files; \
          run `ulimit -n {table}` first (systemd: LimitNOFILE={table}), or lower connections_max and use more shards; \
          `ringway doctor` tells the limits"
     )]
@@ -29,7 +29,7 @@ pub enum RingError {
         /// How many were asked for.
         table: u32,
         /// The kernel's answer.
-        source: io::Error,
+        refusal: io::Error,
     },
     /// Too few descriptors, or none left on the whole machine.
     #[error(
@@ -61,7 +61,7 @@ impl RingError {
         match error.raw_os_error() {
             // A filter may allow making a ring and forbid registering anything with it.
             Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => Self::Forbidden(error),
-            _ => Self::Table { table, source: error },
+            _ => Self::Table { table, refusal: error },
         }
     }
 
@@ -71,7 +71,7 @@ impl RingError {
             Self::Forbidden(error) | Self::TooOld(error) | Self::Descriptors(error) | Self::Memory(error) => {
                 error
             }
-            Self::Table { source, .. } => source,
+            Self::Table { refusal, .. } => refusal,
         }
     }
 }
