@@ -56,12 +56,13 @@ fn judge_siblings(physical: &BTreeMap<Vec<usize>, Vec<usize>>, used: usize, dema
     let is = format!("{used} core(s) on {} physical one(s)", physical.len());
     let first: Vec<usize> = physical.values().filter_map(|cores| cores.first().copied()).collect();
     let shards = usize::from(demand.shards);
-    let shared = if demand.cores.is_empty() { shards > physical.len() } else { used > physical.len() };
+    // Not pinned, as many shards as physical cores can keep out of each other's way.
+    let enough = demand.cores.is_empty() && shards <= physical.len();
+    let shared = used > physical.len() && !enough;
     let command = format!("--shards {} --cores {}", shards.min(first.len()), list(&first));
     if shared {
         return Finding::warn(is, should, command);
     }
-    // Not pinned, the scheduler may still put two shards on one, but seldom for long.
     Finding::ok(is, should)
 }
 
@@ -157,6 +158,9 @@ mod tests {
         assert_eq!(look("0", "1", &demand).status, Status::Ok);
         let finding = look("0-1", "0-1", &demand);
         assert_eq!((finding.status, finding.command.as_str()), (Status::Warn, "--shards 1 --cores 0"));
+        let pinned = Demand { cores: vec![0, 1], ..demand.clone() };
+        assert_eq!(look("0-1", "0-1", &pinned).status, Status::Warn);
+        assert_eq!(look("0", "1", &pinned).status, Status::Ok);
         let one = Demand { shards: 1, ..demand.clone() };
         assert_eq!(look("0-1", "0-1", &one).status, Status::Ok);
         let (_root, machine) = tree(&[STATUS]);

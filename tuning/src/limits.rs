@@ -27,7 +27,14 @@ fn judge_memlock(limit: Option<Limit>, demand: &Demand, may_lock: bool, refused:
     };
     let soft = limit.soft.unwrap_or(u64::MAX);
     let mut is = limit.soft.map_or("unlimited".to_owned(), size);
-    let command = format!("ulimit -l {}   # systemd: LimitMEMLOCK={}K", safe >> 10, safe >> 10);
+    let kib = safe >> 10;
+    let command = if limit.hard.is_none_or(|hard| hard >= safe) {
+        format!("ulimit -l {kib}   # systemd: LimitMEMLOCK={kib}K")
+    } else {
+        format!(
+            "LimitMEMLOCK={kib}K in the systemd unit, or `* - memlock {kib}` in /etc/security/limits.conf"
+        )
+    };
     if soft < demand.locked_bytes_min {
         return Finding::fail(is, should, command);
     }
@@ -118,8 +125,10 @@ mod tests {
         assert_eq!(status(8 << 20, false, true), Status::Fail);
         assert_eq!(status(8 << 20, true, false), Status::Ok);
         assert_eq!(status(64 << 10, true, false), Status::Fail, "the executor looks at the limit itself");
-        let finding = judge_memlock(limit(64 << 10), &demand, false, false);
+        let finding = judge_memlock(Some(Limit { soft: Some(64 << 10), hard: None }), &demand, false, false);
         assert_eq!(finding.command, "ulimit -l 13008   # systemd: LimitMEMLOCK=13008K");
+        let finding = judge_memlock(limit(64 << 10), &demand, false, false);
+        assert!(finding.command.contains("* - memlock 13008"), "{finding:?}");
     }
 
     #[test]

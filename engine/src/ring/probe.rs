@@ -8,6 +8,7 @@ use io_uring::{IoUring, Probe, opcode};
 use std::io;
 use std::panic::resume_unwind;
 use std::thread;
+use std::time::Duration;
 
 /// Shards whose rings are made at the same time to see whether their memory is allowed.
 pub const RINGS_TRIED_MAX: u16 = 64;
@@ -79,9 +80,24 @@ fn probe_here(shards: u16, table: u32, buffers: u16) -> Report {
             return report;
         }
     }
-    report.setup = all_rings(shards, buffers);
-    report.trial = Some(trial::run());
+    report.setup = settled(|| all_rings(shards, buffers), |error| matches!(error, RingError::Memory(_)));
+    let starved = |error: &trial::TrialError| matches!(error, trial::TrialError::Ring(RingError::Memory(_)));
+    report.trial = Some(settled(trial::run, starved));
     report
+}
+
+/// The memory of a ring is given back some time after it is gone: what fails for want of memory is
+/// tried again.
+fn settled<E>(mut work: impl FnMut() -> Result<(), E>, starved: impl Fn(&E) -> bool) -> Result<(), E> {
+    let mut result = work();
+    for _ in 0..10 {
+        match &result {
+            Err(error) if starved(error) => thread::sleep(Duration::from_millis(30)),
+            _ => break,
+        }
+        result = work();
+    }
+    result
 }
 
 /// Locked memory is counted for all of a user's rings together: one alone would tell nothing.
