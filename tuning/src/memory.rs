@@ -33,7 +33,7 @@ fn judge_memory(available: Option<u64>, limit: Option<u64>, demand: &Demand) -> 
     let (resident, kernel) = (demand.resident_bytes(), demand.kernel_bytes());
     let needed = resident + kernel;
     let should = format!(
-        "{} for {} idle connections: {} RSS (25 MiB, 12 MiB a shard, 700 B each) and {} in the kernel (5,000 B each); \
+        "{} for {} idle connections: {} RSS (25 MiB, 12 MiB a shard, 800 B each) and {} in the kernel (5,000 B each); \
          slow readers may queue up to {} more",
         size(needed),
         demand.connections(),
