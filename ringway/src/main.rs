@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod data_dir;
 mod dev;
+mod doctor;
 mod metrics;
 mod token;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Token(args) => report(token::run(&args), exit::UNAVAILABLE),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Dev(args) => match config::Config::load(&args) {
             Ok(config) => {
                 start_log();
