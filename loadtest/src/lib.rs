@@ -9,6 +9,22 @@
     reason = "clients measure with the clock and share counters; none of this runs on a shard"
 )]
 
+mod api;
+mod client;
+mod counters;
+mod dial;
 pub mod judge;
 pub mod ledger;
-pub mod ranges;
+mod options;
+mod progress;
+mod random;
+mod ranges;
+pub mod report;
+mod run;
+mod schedule;
+mod setup;
+
+pub use api::host as api_host;
+pub use dial::{Target, target};
+pub use options::{Options, User, users_of_tokens};
+pub use run::{RunError, quick};

@@ -2,14 +2,14 @@
 
 /// A set of `u64`, as sorted ranges that do not touch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ranges {
+pub(crate) struct Ranges {
     /// First and last of each, both included.
     ranges: Vec<(u64, u64)>,
 }
 
 impl Ranges {
     /// Adds one; false if it was there.
-    pub fn insert(&mut self, n: u64) -> bool {
+    pub(crate) fn insert(&mut self, n: u64) -> bool {
         if let Some(last) = self.ranges.last_mut() {
             // Nearly always: the next one after the last.
             if last.1.checked_add(1) == Some(n) {
@@ -36,34 +36,34 @@ impl Ranges {
     }
 
     /// Starts over with everything from 0 to `last`.
-    pub fn reset_to(&mut self, last: u64) {
+    pub(crate) fn reset_to(&mut self, last: u64) {
         self.ranges.clear();
         self.ranges.push((0, last));
     }
 
     /// Whether it holds `n`.
-    pub fn contains(&self, n: u64) -> bool {
+    pub(crate) fn contains(&self, n: u64) -> bool {
         let at = self.ranges.partition_point(|range| range.1 < n);
         self.ranges.get(at).is_some_and(|range| range.0 <= n)
     }
 
     /// The last of the first range: up to there nothing is missing.
-    pub fn contiguous(&self) -> u64 {
+    pub(crate) fn contiguous(&self) -> u64 {
         self.ranges.first().map_or(0, |range| range.1)
     }
 
     /// The largest.
-    pub fn last(&self) -> Option<u64> {
+    pub(crate) fn last(&self) -> Option<u64> {
         self.ranges.last().map(|range| range.1)
     }
 
     /// Whether something is missing between the first and the last.
-    pub fn has_hole(&self) -> bool {
+    pub(crate) fn has_hole(&self) -> bool {
         self.ranges.len() > 1
     }
 
     /// What is missing between `after` and `last`: first and last of each hole, both included.
-    pub fn holes(&self, after: u64, last: u64) -> Vec<(u64, u64)> {
+    pub(crate) fn holes(&self, after: u64, last: u64) -> Vec<(u64, u64)> {
         let mut holes = vec![];
         let mut next = after.checked_add(1);
         for &(from, to) in self.ranges.iter().take_while(|range| range.0 <= last) {

@@ -18,6 +18,7 @@ const EXAMPLES: &str = "Examples:
   ringway dev                        everything in one process, data in ./data
   ringway token --user 7             a token for user 7, on stdout
   ringway dev --shards 2 --listen 0.0.0.0:9000
+  ringway load quick                 100 clients on that server, and whether anything was lost
 
 Log lines go to stderr; RUST_LOG=debug shows each message with its trace id.
 Exit codes: 0 ok, 64 usage, 69 unavailable, 70 internal, 78 configuration.";
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Dev(Box<Dev>),
     /// Print a development token
     Token(Token),
+    /// Load from many clients, and a judgement of what was lost, doubled or out of order
+    Load(crate::load::Load),
 }
 
 const DEV_EXAMPLES: &str = "Examples:

@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod data_dir;
 mod dev;
+mod load;
 mod metrics;
 mod token;
 
@@ -20,8 +21,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Exit codes after sysexits.h.
 mod exit {
     pub(crate) const USAGE: u8 = 64;
+    pub(crate) const DATA: u8 = 65;
     pub(crate) const UNAVAILABLE: u8 = 69;
+    pub(crate) const CANNOT_CREATE: u8 = 73;
     pub(crate) const CONFIG: u8 = 78;
+    /// As k6 has it for thresholds that were not met.
+    pub(crate) const NOT_CLEAN: u8 = 99;
+    /// As shells have it for a program ended by Ctrl-C.
+    pub(crate) const INTERRUPTED: u8 = 130;
 }
 
 fn main() -> ExitCode {
@@ -35,6 +42,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Token(args) => report(token::run(&args), exit::UNAVAILABLE),
+        Command::Load(args) => load::run(&args),
         Command::Dev(args) => match config::Config::load(&args) {
             Ok(config) => {
                 start_log();

@@ -6,6 +6,7 @@
 
 pub mod chain;
 pub mod reader;
+pub mod writer;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
