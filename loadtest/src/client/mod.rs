@@ -4,6 +4,8 @@
 mod inbox;
 mod outbox;
 pub(crate) mod task;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use crate::counters::Counters;
