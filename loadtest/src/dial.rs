@@ -126,6 +126,11 @@ async fn connect(to: SocketAddr, source: Option<SocketAddr>) -> std::io::Result<
         socket.bind(source)?;
     }
     let stream = socket.connect(to).await?;
+    // While nobody listens on a port of the range that clients are given theirs from, a client may be
+    // given that very port, and meets itself (TCP's simultaneous open).
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(std::io::ErrorKind::ConnectionRefused.into());
+    }
     stream.set_nodelay(true)?;
     Ok(stream)
 }

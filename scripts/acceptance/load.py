@@ -1,19 +1,29 @@
 """`ringway load`: a quick run is clean, also over a kill -9; a spoilt ledger is not, and names the message."""
-import json, pathlib, random, re, signal, subprocess, time
+import asyncio, contextlib, json, pathlib, random, re, signal, socket, subprocess, threading, time
 
+import websockets
 from common import BINARY, Server, Tally
 
 CLEAN, USAGE, NO_LEDGER, UNAVAILABLE, NOT_CLEAN = 0, 64, 65, 69, 99
 
 
-def start(server, ledger, *args, **streams):
-    command = [BINARY, "load", "quick", "--target", f"ws://127.0.0.1:{server.port}/ws", "--api", f"http://127.0.0.1:{server.http}",
-               "--data", server.data, "--ledger", str(ledger), *args]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=streams.get("stderr", subprocess.PIPE), text=True)
+def quiet_port():
+    """A port that no client is given as its own while the server is down."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
-def quick(server, ledger, *args):
-    process = start(server, ledger, *args)
+def start(server, ledger, *args, port=None, data=None, stderr=subprocess.PIPE):
+    command = [BINARY, "load", "quick", "--target", f"ws://127.0.0.1:{port or server.port}/ws", "--data", data or server.data,
+               "--api", f"http://127.0.0.1:{server.http}", "--ledger", str(ledger), *args]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+
+
+def quick(server, ledger, *args, **more):
+    process = start(server, ledger, *args, **more)
     out, err = process.communicate(timeout=180)
     return process.returncode, out, err
 
@@ -109,13 +119,108 @@ def spoilt(tally, ledger):
     tally.check("a ledger cut off is not clean", *named(ledger, lines[:-1], "truncated", "end"))
 
 
+class Liar:
+    """Stands between the clients and the server, and lies about one message."""
+
+    def __init__(self, server, lie):
+        self.server, self.lie, self.told, self.held, self.clients = server, lie, None, None, {}
+        self.seen = 0
+        self.loop, self.ready = asyncio.new_event_loop(), threading.Event()
+
+    async def serve(self):
+        self.over = asyncio.Event()
+        async with websockets.serve(self.relay, "127.0.0.1", 0, compression=None) as listener:
+            self.port = listener.sockets[0].getsockname()[1]
+            self.ready.set()
+            await self.over.wait()
+
+    async def relay(self, client):
+        headers = {"Authorization": client.request.headers["Authorization"]}
+        async with websockets.connect(f"ws://127.0.0.1:{self.server.port}/ws", additional_headers=headers, compression=None,
+                                      max_size=None) as up:
+            pump = asyncio.create_task(self.pump(client, up))
+            with contextlib.suppress(websockets.ConnectionClosed):
+                async for text in up:
+                    for say in self.say(client, text):
+                        await client.send(say)
+            pump.cancel()
+
+    async def pump(self, client, up):
+        with contextlib.suppress(websockets.ConnectionClosed):
+            async for text in client:
+                await up.send(text)
+        await up.close()
+
+    def say(self, client, text):
+        event = json.loads(text)
+        data = event["data"]
+        if event["type"] == "connected":
+            self.clients[data["userId"]] = client
+        if event["type"] == "sync-result" and self.told and self.lie == "lost":
+            for part in data["conversations"]:
+                part["messages"] = [m for m in part["messages"] if m["client_msg_id"] != self.told]
+            return [json.dumps(event)]
+        if event["type"] != "new-message":
+            return [text]
+        return self.say_message(client, text, event, data)
+
+    def say_message(self, client, text, event, data):
+        self.seen += 1
+        if self.held and self.held[0] is client:
+            texts = [text, self.held[1]]
+            self.held = None
+            return texts
+        if self.told or self.seen < 50:
+            return [text]
+        self.told = data["client_msg_id"]
+        if self.lie in ("lost", "hole"):
+            return []
+        if self.lie == "doubled":
+            return [text, text]
+        if self.lie == "reordered":
+            self.held = (client, text)
+            return []
+        if self.lie == "foreign":
+            stranger = next(u for u in self.clients if f"_{u}" not in data["conversation_id"])
+            asyncio.ensure_future(self.clients[stranger].send(text))
+            return [text]
+        data["content"] += "!"
+        return [json.dumps(event)]
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=lambda: self.loop.run_until_complete(self.serve()))
+        self.thread.start()
+        assert self.ready.wait(10)
+        return self
+
+    def __exit__(self, *_):
+        self.loop.call_soon_threadsafe(self.over.set)
+        self.thread.join(10)
+
+
+def lies(tally, server, work):
+    """The clients see what a server does wrong, not only what is written into a ledger."""
+    for lie in ("doubled", "reordered", "foreign", "altered", "lost", "hole"):
+        ledger = work / f"{lie}.ledger"
+        with Liar(server, lie) as liar:
+            code, out, err = quick(server, ledger, "-c", "10", "-R", "100", "-d", "3s", port=liar.port)
+        if lie == "hole":
+            tally.check("a delivery that is left out is filled by sync: clean, and counted as a hole",
+                        code == CLEAN and figure(out, "holes") == 1 and figure(out, "sync") == 1, out + err)
+            continue
+        _, verdict = judged(ledger)
+        found = [f for f in verdict["faults"] if f["kind"] == lie and f["client_id"] == liar.told]
+        tally.check(f"a server that has one message {lie} is found out, and the message named",
+                    code == NOT_CLEAN and bool(found) and {f["client_id"] for f in verdict["faults"]} == {liar.told}, (liar.told, out + err))
+
+
 def errors(tally, server, work):
-    code, _, err = quick(server, work / "x.ledger", "--target", "ws://127.0.0.1:1/ws", "-c", "2")
+    code, _, err = quick(server, work / "x.ledger", "-c", "2", port=1)
     tally.check("a server that is not there: exit 69, cause and cure", code == UNAVAILABLE and "ringway dev" in err and "refused" in err, err)
     other = work / "other"
     other.mkdir()
     subprocess.check_output([BINARY, "token", "--user", "1", "--data", str(other)])
-    code, _, err = quick(server, work / "x.ledger", "--data", str(other), "-c", "2")
+    code, _, err = quick(server, work / "x.ledger", "-c", "2", data=str(other))
     tally.check("a key that is not the server's: exit 69, cause and cure", code == UNAVAILABLE and "--data" in err, err)
     code, _, err = quick(server, work / "x.ledger", "-c", "9999999")
     tally.check("more connections than files: exit 64, cause and cure", code == USAGE and "ulimit" in err, err)
@@ -132,7 +237,9 @@ def errors(tally, server, work):
 
 def main():
     tally = Tally()
-    with Server(None, "--shards", "2") as server:
+    server = Server(None, "--shards", "2")
+    server.port, server.http, server.admin = quiet_port(), quiet_port(), quiet_port()
+    with server:
         work = pathlib.Path(server.data) / "load"
         work.mkdir()
         ledger = a_clean_run(tally, server, work)
@@ -140,6 +247,7 @@ def main():
         groups(tally, server, work)
         killed(tally, server, work)
         without_reconnect(tally, server, work)
+        lies(tally, server, work)
         errors(tally, server, work)
     tally.end()
 

@@ -34,6 +34,8 @@ pub(super) struct Tracked {
     pub(super) base: Option<u64>,
     have: Ranges,
     hole_since_us: Option<u64>,
+    /// Whether the hole that is open has been counted.
+    hole_counted: bool,
     wanted: bool,
     /// How far the last `sync` of the run has come.
     read_back: u64,
@@ -65,6 +67,7 @@ impl Inbox {
                 base: None,
                 have: Ranges::default(),
                 hole_since_us: None,
+                hole_counted: false,
                 wanted: true,
                 read_back: 0,
             })
@@ -82,6 +85,7 @@ impl Inbox {
         let new = tracked.base.is_some() && tracked.have.insert(seq);
         if !tracked.have.has_hole() {
             tracked.hole_since_us = None;
+            tracked.hole_counted = false;
         } else if tracked.hole_since_us.is_none() {
             tracked.hole_since_us = Some(now_us);
         }
@@ -143,9 +147,11 @@ impl Inbox {
         for tracked in &mut self.tracked {
             let due = tracked.hole_since_us.is_some_and(|since| since + HOLE_US <= now_us);
             if due && self.why == Why::Catch {
+                // One that a sync is to fill anyway, as after a reconnect, is not held against the server.
+                holes += u64::from(!tracked.wanted && !tracked.hole_counted);
+                tracked.hole_counted = true;
                 tracked.wanted = true;
                 tracked.hole_since_us = Some(now_us);
-                holes += 1;
             }
         }
         self.asks += 1;

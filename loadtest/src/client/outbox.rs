@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 /// Messages under way at once; the rest waits here, and its latency counts from when it was due.
-const WINDOW: usize = 256;
+const WINDOW_MAX: usize = 256;
+const WINDOW_MIN: usize = 4;
 const BACKOFF_US_MIN: u64 = 20_000;
 const BACKOFF_US_MAX: u64 = 2_000_000;
 
@@ -25,14 +26,30 @@ pub(super) struct Pending {
     state: State,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outbox {
     pending: VecDeque<Pending>,
     made: u64,
     under_way: usize,
+    /// How many may be under way: halved by refusals, so that a full server isn't asked in vain all
+    /// the time, and grown back by answers.
+    window: usize,
     /// Nothing goes out before that time: what comes later must not pass what was refused.
     held_until_us: u64,
     refusals: u32,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            pending: VecDeque::new(),
+            made: 0,
+            under_way: 0,
+            window: WINDOW_MAX,
+            held_until_us: 0,
+            refusals: 0,
+        }
+    }
 }
 
 impl Outbox {
@@ -44,7 +61,10 @@ impl Outbox {
 
     /// The next message to send, and whether it went out before.
     pub(super) fn next(&mut self, now_us: u64) -> Option<(Pending, bool)> {
-        if now_us < self.held_until_us || self.under_way >= WINDOW || self.under_way == self.pending.len() {
+        if now_us < self.held_until_us
+            || self.under_way >= self.window
+            || self.under_way == self.pending.len()
+        {
             return None;
         }
         let message = self.pending.iter_mut().find(|message| message.state != State::UnderWay)?;
@@ -56,7 +76,7 @@ impl Outbox {
 
     /// When [`Outbox::next`] is worth another try, if only time keeps it back.
     pub(super) fn wake_us(&self) -> Option<u64> {
-        (self.under_way < self.pending.len().min(WINDOW)).then_some(self.held_until_us)
+        (self.under_way < self.pending.len().min(self.window)).then_some(self.held_until_us)
     }
 
     fn place(&self, number: u64) -> Option<usize> {
@@ -74,6 +94,7 @@ impl Outbox {
         let at = self.place(number)?;
         self.land(at);
         self.refusals = 0;
+        self.window = (self.window + 1).min(WINDOW_MAX);
         self.pending.remove(at)
     }
 
@@ -85,6 +106,7 @@ impl Outbox {
         self.pending[at].state = State::Waiting(true);
         if now_us >= self.held_until_us {
             self.refusals = (self.refusals + 1).min(16);
+            self.window = (self.window / 2).max(WINDOW_MIN);
             let wait = (BACKOFF_US_MIN << self.refusals).min(BACKOFF_US_MAX);
             self.held_until_us = now_us + wait;
         }
@@ -140,9 +162,9 @@ mod tests {
     fn the_window_is_bounded() {
         let mut outbox = Outbox::default();
         (0..1_000).for_each(|due| outbox.push(0, due));
-        assert_eq!(numbers(&mut outbox, 0).len(), super::WINDOW);
+        assert_eq!(numbers(&mut outbox, 0).len(), super::WINDOW_MAX);
         assert_eq!(outbox.wake_us(), None);
         outbox.settle(7);
-        assert_eq!(numbers(&mut outbox, 0), [(super::WINDOW as u64 + 1, false)]);
+        assert_eq!(numbers(&mut outbox, 0), [(super::WINDOW_MAX as u64 + 1, false)]);
     }
 }
