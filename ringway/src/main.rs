@@ -6,6 +6,7 @@ mod config;
 mod data_dir;
 mod dev;
 mod doctor;
+mod load;
 mod metrics;
 mod token;
 
@@ -21,8 +22,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Exit codes after sysexits.h.
 mod exit {
     pub(crate) const USAGE: u8 = 64;
+    pub(crate) const DATA: u8 = 65;
     pub(crate) const UNAVAILABLE: u8 = 69;
+    pub(crate) const CANNOT_CREATE: u8 = 73;
     pub(crate) const CONFIG: u8 = 78;
+    /// As k6 has it for thresholds that were not met.
+    pub(crate) const NOT_CLEAN: u8 = 99;
+    /// As shells have it for a program ended by Ctrl-C.
+    pub(crate) const INTERRUPTED: u8 = 130;
 }
 
 fn main() -> ExitCode {
@@ -37,6 +44,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Token(args) => report(token::run(&args), exit::UNAVAILABLE),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Load(args) => load::run(&args),
         Command::Dev(args) => match config::Config::load(&args) {
             Ok(config) => {
                 start_log();

@@ -1,0 +1,117 @@
+//! The HTTP API of groups, as far as a load run needs it: one request, one answer, one connection.
+
+use serde::Deserialize;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Members in one call.
+const MEMBERS_PER_CALL: usize = 1_000;
+
+/// Why a group could not be made.
+#[derive(Debug, Error)]
+pub(crate) enum ApiError {
+    #[error(
+        "cannot reach the API at http://{0} ({1}): --api must be what `ringway dev` printed as API, without /api"
+    )]
+    Unreachable(String, std::io::Error),
+    #[error("the API at http://{0} did not answer within {seconds} s", seconds = ANSWER.as_secs())]
+    Slow(String),
+    #[error("the API answered {0} to {1}: {2}")]
+    Refused(u16, String, String),
+    #[error("the API's answer to {0} is not what was expected: {1}")]
+    Unexpected(String, String),
+}
+
+/// Reads `http://host:port`.
+pub fn host(url: &str) -> Result<String, String> {
+    let rest = url.strip_prefix("http://");
+    let host = rest.map(|rest| rest.trim_end_matches('/')).filter(|rest| {
+        rest.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    });
+    host.map(str::to_owned).ok_or_else(|| format!("expected http://HOST:PORT, got {url:?}"))
+}
+
+/// Makes a group of its owner and `others`; returns its conversation id.
+pub(crate) async fn make_group(
+    host: &str,
+    token: &str,
+    name: &str,
+    others: &[u64],
+) -> Result<String, ApiError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Made {
+        group_id: String,
+        conversation_id: String,
+    }
+    let mut calls = others.chunks(MEMBERS_PER_CALL).map(strings);
+    let body = serde_json::json!({ "name": name, "members": calls.next().unwrap_or_default() });
+    let answer = post(host, token, "/api/groups", &body.to_string()).await?;
+    let made: Made = serde_json::from_str(&answer)
+        .map_err(|error| ApiError::Unexpected("POST /api/groups".to_owned(), error.to_string()))?;
+    for more in calls {
+        let path = format!("/api/groups/{}/members", made.group_id);
+        post(host, token, &path, &serde_json::json!({ "userIds": more }).to_string()).await?;
+    }
+    Ok(made.conversation_id)
+}
+
+fn strings(users: &[u64]) -> Vec<String> {
+    users.iter().map(u64::to_string).collect()
+}
+
+async fn post(host: &str, token: &str, path: &str, body: &str) -> Result<String, ApiError> {
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = tokio::time::timeout(ANSWER, exchange(host, &request)).await;
+    let answer = answer.map_err(|_| ApiError::Slow(host.to_owned()))?;
+    let answer = answer.map_err(|error| ApiError::Unreachable(host.to_owned(), error))?;
+    let (status, body) = parse(&answer)
+        .ok_or_else(|| ApiError::Unexpected(format!("POST {path}"), "no HTTP response".to_owned()))?;
+    if !(200..300).contains(&status) {
+        return Err(ApiError::Refused(status, format!("POST {path}"), body));
+    }
+    Ok(body)
+}
+
+/// Sends a request and reads until the server closes, which `Connection: close` asks for.
+async fn exchange(host: &str, request: &str) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(host).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = vec![];
+    stream.take(ANSWER_BYTES_MAX as u64).read_to_end(&mut answer).await?;
+    Ok(answer)
+}
+
+fn parse(answer: &[u8]) -> Option<(u16, String)> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut response = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(head) = response.parse(answer).ok()? else { return None };
+    Some((response.code?, String::from_utf8_lossy(&answer[head..]).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{host, parse};
+
+    #[test]
+    fn the_api_is_named_by_host_and_port() {
+        assert_eq!(host("http://127.0.0.1:8081/").unwrap(), "127.0.0.1:8081");
+        for url in ["https://a:1", "127.0.0.1:8081", "http://:1", "http://a", "http://a:b"] {
+            assert!(host(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_a_status_and_a_body() {
+        assert_eq!(parse(b"HTTP/1.1 201 Created\r\na: b\r\n\r\n{}"), Some((201, "{}".to_owned())));
+        assert_eq!(parse(b"HTTP/1.1 201"), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! What can be wrong with a run, and with its ledger.
+
+use serde::Serialize;
+use std::fmt;
+
+/// What went wrong with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// Not acknowledged, or acknowledged and not delivered to somebody who was to get it.
+    Lost,
+    /// One message under two seqs, two under one, or twice to one session.
+    Doubled,
+    /// A seq that nobody has seen.
+    Gap,
+    /// Delivered to a session, or stored, in another order than it was sent in.
+    Reordered,
+    /// Delivered to somebody who is not in the conversation.
+    Foreign,
+    /// Delivered with other content, or under another seq or id than acknowledged.
+    Altered,
+    /// Delivered, though nobody sent it.
+    Unknown,
+}
+
+/// Every kind, in the order of the summary.
+pub const KINDS: [FaultKind; 7] = [
+    FaultKind::Lost,
+    FaultKind::Doubled,
+    FaultKind::Reordered,
+    FaultKind::Gap,
+    FaultKind::Foreign,
+    FaultKind::Altered,
+    FaultKind::Unknown,
+];
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lost => "lost",
+            Self::Doubled => "doubled",
+            Self::Gap => "gap",
+            Self::Reordered => "reordered",
+            Self::Foreign => "foreign",
+            Self::Altered => "altered",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// One fault, with the message it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// What.
+    pub kind: FaultKind,
+    /// In which conversation.
+    pub conversation: String,
+    /// Who sent the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender: Option<u64>,
+    /// The sender's id for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// Its place in the conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.conversation)?;
+        if let Some(client_id) = &self.client_id {
+            write!(f, " {client_id}")?;
+        }
+        if let Some(sender) = self.sender {
+            write!(f, " from {sender}")?;
+        }
+        if let Some(seq) = self.seq {
+            write!(f, " seq {seq}")?;
+        }
+        write!(f, ": {}", self.detail)
+    }
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DamageKind {
+    /// It is not there.
+    Removed,
+    /// It is there more than once.
+    Doubled,
+    /// It stands in another place.
+    Swapped,
+    /// It doesn't say what was written.
+    Altered,
+    /// The last line is not the end, or counts other lines than there are.
+    Truncated,
+}
+
+/// A line that is not where, or not what, it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// What.
+    pub kind: DamageKind,
+    /// Where in the file, from 1: the line itself, or the one that stands in its place.
+    pub line: u64,
+    /// The message that the line is about.
+    pub about: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            DamageKind::Removed => "removed before it",
+            DamageKind::Doubled => "doubled",
+            DamageKind::Swapped => "swapped",
+            DamageKind::Altered => "altered",
+            DamageKind::Truncated => "truncated",
+        };
+        write!(f, "line {}: {kind}: {}", self.line, self.about)
+    }
+}
+
+/// What a ledger comes to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Whether nothing is wrong.
+    pub clean: bool,
+    /// Whether the run was cut short.
+    pub incomplete: bool,
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages acknowledged as persisted.
+    pub persisted: u64,
+    /// Deliveries to recipients, each counted once.
+    pub delivered: u64,
+    /// Messages refused for good.
+    pub refused: u64,
+    /// Messages sent again, after a reconnect or a refusal.
+    pub resent: u64,
+    /// Deliveries that came through `sync`, after a reconnect or for a hole.
+    pub synced: u64,
+    /// Sessions that ended before the run did.
+    pub dropped_sessions: u64,
+    /// How many of each kind there are.
+    pub counts: std::collections::BTreeMap<FaultKind, u64>,
+    /// The faults, up to [`FAULTS_MAX`].
+    pub faults: Vec<Fault>,
+    /// How many lines are damaged.
+    pub damaged: u64,
+    /// The damaged lines, up to [`FAULTS_MAX`].
+    pub damages: Vec<Damage>,
+}
+
+/// Faults that a verdict names; all are counted.
+pub const FAULTS_MAX: usize = 1_000;
+
+impl Verdict {
+    /// How many of that kind.
+    pub fn count(&self, kind: FaultKind) -> u64 {
+        self.counts.get(&kind).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn fault(&mut self, fault: Fault) {
+        *self.counts.entry(fault.kind).or_default() += 1;
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(fault);
+        }
+    }
+
+    pub(crate) fn damage(&mut self, damage: Damage) {
+        self.damaged += 1;
+        if self.damages.len() < FAULTS_MAX {
+            self.damages.push(damage);
+        }
+    }
+}

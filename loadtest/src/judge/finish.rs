@@ -1,0 +1,140 @@
+//! What can only be said at the end of a ledger: what is missing.
+
+use super::{Damage, DamageKind, Fault, FaultKind, Judge, Verdict};
+use crate::ledger::End;
+
+impl Judge {
+    /// What the records come to; `sound` if every line was where and what it was.
+    pub fn finish(mut self, sound: bool) -> Verdict {
+        self.check_end(sound);
+        let end = self.end.unwrap_or_default();
+        self.verdict.incomplete = end.interrupted || self.end.is_none();
+        for at in 0..self.messages.len() {
+            self.count(at);
+            self.check_unknown(at);
+            if end.settled {
+                self.check_lost(at);
+            }
+        }
+        self.check_gaps();
+        self.check_order();
+        self.verdict.clean = self.verdict.damaged == 0 && self.verdict.counts.is_empty();
+        self.verdict
+    }
+
+    fn check_end(&mut self, sound: bool) {
+        let about = match self.end {
+            None => "the end is missing: the run was killed, or the file cut off".to_owned(),
+            // Damaged lines are named one by one, and make the counts differ.
+            Some(_) if !sound => return,
+            Some(end) if self.counted(end) => return,
+            Some(end) => format!(
+                "the end counts {} sent, {} acks and {} deliveries, the file has {}, {} and {}",
+                end.sent, end.acks, end.got, self.read.sent, self.read.acks, self.read.got
+            ),
+        };
+        self.verdict.damage(Damage { kind: DamageKind::Truncated, line: 0, about });
+    }
+
+    fn counted(&self, end: End) -> bool {
+        (end.sent, end.acks, end.got) == (self.read.sent, self.read.acks, self.read.got)
+    }
+
+    fn count(&mut self, at: u32) {
+        let message = self.messages.get(at);
+        self.verdict.sent += u64::from(message.sent);
+        self.verdict.persisted += u64::from(message.acked.is_some());
+        self.verdict.refused += u64::from(message.refused);
+    }
+
+    fn check_unknown(&mut self, at: u32) {
+        let message = self.messages.get(at);
+        if !message.sent {
+            self.fault(FaultKind::Unknown, at, "nobody sent it".to_owned());
+        } else if message.refused && message.place().is_some() {
+            self.fault(FaultKind::Unknown, at, "it was refused for good, and yet is there".to_owned());
+        }
+    }
+
+    /// Everybody in the conversation has it; its sender can read it back.
+    fn check_lost(&mut self, at: u32) {
+        let message = self.messages.get(at);
+        if !message.sent || message.refused {
+            return;
+        }
+        let (conv, sender, acked) = (message.conversation, message.sender, message.acked.is_some());
+        if !acked {
+            self.fault(FaultKind::Lost, at, "it was sent, and never acknowledged as persisted".to_owned());
+        }
+        let Some(place) = self.messages.get(at).place() else { return };
+        for index in 0..self.conversations[conv as usize].members.len() {
+            let user = self.conversations[conv as usize].members[index];
+            let received = self.received.get(&(user, conv));
+            let running = received.is_some_and(|received| received.running.contains(place.seq));
+            let last = received.is_some_and(|received| received.last.contains(place.seq));
+            let detail = match (user == sender, running, last) {
+                (_, true, _) | (true, _, true) => continue,
+                (true, false, false) => "its sender can't read it back".to_owned(),
+                (false, false, true) => {
+                    format!("not delivered to user {user}: it is stored, and came only by the last sync")
+                }
+                (false, false, false) => format!("not delivered to user {user}, not by sync either"),
+            };
+            self.fault(FaultKind::Lost, at, detail);
+        }
+    }
+
+    fn check_gaps(&mut self) {
+        for conv in 0..self.conversations.len() {
+            let conversation = &self.conversations[conv];
+            let last = conversation.stored.max(conversation.known.last().unwrap_or(0));
+            let holes = conversation.known.holes(conversation.base.unwrap_or(0), last);
+            let name = conversation.name.clone();
+            for (first, end) in holes {
+                let after = self.messages.at_seq(conv as u32, end.saturating_add(1));
+                let detail = match after {
+                    Some(after) => format!(
+                        "nobody has seen seq {first} to {end}, before {} from {}",
+                        self.messages.id(after),
+                        after.sender
+                    ),
+                    None => {
+                        format!("nobody has seen seq {first} to {end}, and the conversation ends at {last}")
+                    }
+                };
+                let fault = Fault {
+                    kind: FaultKind::Gap,
+                    conversation: name.to_string(),
+                    sender: None,
+                    client_id: None,
+                    seq: Some(first),
+                    detail,
+                };
+                self.verdict.fault(fault);
+            }
+        }
+    }
+
+    /// Each sender's messages have their seqs in the order in which they were sent.
+    fn check_order(&mut self) {
+        let mut sent: Vec<(u32, u64, u64, u64, u32)> = (0..self.messages.len())
+            .filter_map(|at| {
+                let message = self.messages.get(at);
+                let seq = message.place()?.seq;
+                message.sent.then_some((message.conversation, message.sender, message.order, seq, at))
+            })
+            .collect();
+        sent.sort_unstable();
+        for pair in sent.windows(2) {
+            let [(conv, sender, _, seq, before), (next_conv, next_sender, _, next_seq, at)] = *pair else {
+                continue;
+            };
+            if (conv, sender) == (next_conv, next_sender) && next_seq < seq {
+                let before = self.messages.get(before);
+                let detail =
+                    format!("sent after {}, which has the later seq {seq}", self.messages.id(before));
+                self.fault(FaultKind::Reordered, at, detail);
+            }
+        }
+    }
+}

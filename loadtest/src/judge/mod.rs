@@ -1,0 +1,308 @@
+//! The judge: a pure function from a ledger to a [`Verdict`]. It knows the ledger and nothing else.
+
+mod fault;
+mod finish;
+mod messages;
+
+pub use fault::{Damage, DamageKind, FAULTS_MAX, Fault, FaultKind, KINDS, Verdict};
+
+use crate::ledger::reader::{LedgerError, read};
+use crate::ledger::{End, Header, Record, Via};
+use crate::ranges::Ranges;
+use foldhash::fast::RandomState;
+use messages::{MessageAt, Messages};
+use std::collections::{HashMap, HashSet};
+use std::io::BufRead;
+
+type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// A conversation of the run.
+#[derive(Debug, Default)]
+struct Conversation {
+    name: Box<str>,
+    /// Ascending; empty if the ledger doesn't declare it.
+    members: Vec<u64>,
+    declared: bool,
+    /// Its last seq before the run.
+    base: Option<u64>,
+    /// Every seq that anybody has seen.
+    known: Ranges,
+    /// Its last seq after the run.
+    stored: u64,
+}
+
+/// What reached one user of one conversation.
+#[derive(Debug, Default)]
+struct Received {
+    /// While the run went on.
+    running: Ranges,
+    /// By the last `sync`.
+    last: Ranges,
+}
+
+/// What reached one session of one conversation as `new-message`.
+#[derive(Debug, Default)]
+struct Live {
+    seen: Ranges,
+}
+
+/// Takes the records of a ledger in order, then says what they come to.
+#[derive(Debug, Default)]
+pub struct Judge {
+    conversations: Vec<Conversation>,
+    names: Map<Box<str>, u32>,
+    messages: Messages,
+    received: Map<(u64, u32), Received>,
+    live: Map<(u64, u32), Live>,
+    /// Sessions in which a message was refused for now.
+    refusing: HashSet<u64>,
+    verdict: Verdict,
+    read: End,
+    end: Option<End>,
+}
+
+/// Judges a ledger.
+pub fn judge(input: impl BufRead) -> Result<(Option<Header>, Verdict), LedgerError> {
+    let mut judge = Judge::default();
+    let (header, damages) = read(input, |record| judge.take(record))?;
+    let mut verdict = judge.finish(damages.is_empty());
+    for damage in damages {
+        verdict.damage(damage);
+    }
+    verdict.clean = verdict.damaged == 0 && verdict.counts.is_empty();
+    Ok((header, verdict))
+}
+
+impl Judge {
+    fn conversation(&mut self, name: &str) -> u32 {
+        if let Some(at) = self.names.get(name) {
+            return *at;
+        }
+        let at = self.conversations.len() as u32;
+        self.conversations.push(Conversation { name: name.into(), ..Conversation::default() });
+        self.names.insert(name.into(), at);
+        at
+    }
+
+    /// Takes the next record.
+    pub fn take(&mut self, record: &Record<'_>) {
+        match record {
+            Record::Conversation { conv, members } => {
+                let at = self.conversation(conv) as usize;
+                let conversation = &mut self.conversations[at];
+                conversation.members.clone_from(members);
+                conversation.members.sort_unstable();
+                conversation.declared = true;
+            }
+            Record::Session { .. } => {}
+            Record::Down { .. } => self.verdict.dropped_sessions += 1,
+            Record::Base { conv, seq, user } => self.base(conv, *seq, *user),
+            Record::Sent { user, session, conv, msg, hash, .. } => {
+                self.read.sent += 1;
+                self.sent(*user, *session, conv, msg, *hash);
+            }
+            Record::Again { user, session, msg, .. } => {
+                self.verdict.resent += 1;
+                self.again(*user, *session, msg);
+            }
+            Record::Ack { user, conv, msg, seq, id, .. } => {
+                self.read.acks += 1;
+                self.acked(*user, conv, msg, MessageAt { seq: *seq, id: *id });
+            }
+            Record::Refused { user, session, msg, retry, .. } => {
+                self.refused(*user, *session, msg, *retry);
+            }
+            Record::Got { .. } => {
+                self.read.got += 1;
+                self.got(record);
+            }
+            Record::Stored { conv, seq, .. } => {
+                let at = self.conversation(conv) as usize;
+                let conversation = &mut self.conversations[at];
+                conversation.stored = conversation.stored.max(*seq);
+            }
+            Record::End(end) => self.end = Some(*end),
+        }
+    }
+
+    fn base(&mut self, conv: &str, seq: u64, user: u64) {
+        let at = self.conversation(conv) as usize;
+        let conversation = &mut self.conversations[at];
+        match conversation.base {
+            None => conversation.base = Some(seq),
+            Some(base) if base == seq => {}
+            Some(base) => {
+                let detail = format!("user {user} was told that it ends at seq {seq}, another at {base}");
+                conversation.base = Some(base.min(seq));
+                self.verdict.fault(Fault {
+                    kind: FaultKind::Gap,
+                    conversation: conv.to_owned(),
+                    sender: None,
+                    client_id: None,
+                    seq: Some(base.max(seq)),
+                    detail,
+                });
+            }
+        }
+    }
+
+    fn sent(&mut self, user: u64, session: u64, conv: &str, msg: &str, hash: u64) {
+        let conv = self.conversation(conv);
+        let at = self.messages.find(user, msg, conv);
+        let order = self.messages.next_order();
+        let message = self.messages.get_mut(at);
+        if message.sent {
+            self.fault(FaultKind::Doubled, at, "two messages were sent under this id".to_owned());
+            return;
+        }
+        if message.conversation != conv {
+            message.conversation = conv;
+        }
+        (message.sent, message.hash, message.order, message.session) = (true, hash, order, session);
+    }
+
+    /// A message that was refused, or may have been without its sender hearing of it, takes the place
+    /// of its repeat; any other one keeps its first.
+    fn again(&mut self, user: u64, session: u64, msg: &str) {
+        let order = self.messages.next_order();
+        let Some(at) = self.messages.known(user, msg) else { return };
+        let message = self.messages.get_mut(at);
+        if message.refused_for_now || self.refusing.contains(&message.session) {
+            message.order = order;
+            message.refused_for_now = false;
+        }
+        message.session = session;
+    }
+
+    fn refused(&mut self, user: u64, session: u64, msg: &str, retry: bool) {
+        let Some(at) = self.messages.known(user, msg) else { return };
+        let message = self.messages.get_mut(at);
+        if retry {
+            message.refused_for_now = true;
+            self.refusing.insert(session);
+        } else {
+            message.refused = true;
+        }
+    }
+
+    fn acked(&mut self, user: u64, conv: &str, msg: &str, place: MessageAt) {
+        let conv = self.conversation(conv);
+        let at = self.messages.find(user, msg, conv);
+        let message = self.messages.get_mut(at);
+        match message.acked {
+            None => message.acked = Some(place),
+            Some(first) if first == place => {}
+            Some(first) => {
+                let detail = format!("acknowledged first as {first}, then as {place}");
+                self.fault_once(FaultKind::Doubled, at, detail);
+            }
+        }
+        let message = self.messages.get(at);
+        if let Some(stored) = message.stored.filter(|stored| *stored != place) {
+            self.fault_once(
+                FaultKind::Altered,
+                at,
+                format!("acknowledged as {place}, delivered as {stored}"),
+            );
+        }
+        self.occupy(conv, place.seq, at);
+    }
+
+    /// One seq of one conversation belongs to one message.
+    fn occupy(&mut self, conv: u32, seq: u64, at: u32) {
+        self.conversations[conv as usize].known.insert(seq);
+        if let Some(other) = self.messages.occupy(conv, seq, at) {
+            let other = self.messages.get(other);
+            let detail =
+                format!("seq {seq} is also that of {} from {}", self.messages.id(other), other.sender);
+            self.fault_once(FaultKind::Doubled, at, detail);
+        }
+    }
+
+    fn got(&mut self, record: &Record<'_>) {
+        let Record::Got { user, session, conv, seq, from, msg, hash, id, via, .. } = record else { return };
+        let conv = self.conversation(conv);
+        let at = self.messages.find(*from, msg, conv);
+        self.compare(at, conv, *hash, MessageAt { seq: *seq, id: *id });
+        self.occupy(conv, *seq, at);
+        let conversation = &self.conversations[conv as usize];
+        if conversation.declared && conversation.members.binary_search(user).is_err() {
+            let detail = format!("delivered to user {user}, who is not in the conversation");
+            self.fault(FaultKind::Foreign, at, detail);
+            return;
+        }
+        if *via == Via::Live {
+            self.got_live(*user, *session, conv, *seq, at);
+        }
+        let received = self.received.entry((*user, conv)).or_default();
+        if *via == Via::Final {
+            received.last.insert(*seq);
+            return;
+        }
+        if received.running.insert(*seq) && from != user {
+            self.verdict.delivered += 1;
+            self.verdict.synced += u64::from(*via == Via::Sync);
+        }
+    }
+
+    /// What was delivered, against what was sent, acknowledged, and delivered to others.
+    fn compare(&mut self, at: u32, conv: u32, hash: u64, place: MessageAt) {
+        let message = self.messages.get_mut(at);
+        let (sent, expected, stored, acked) = (message.sent, message.hash, message.stored, message.acked);
+        let elsewhere = message.conversation != conv;
+        message.stored = Some(stored.unwrap_or(place));
+        if sent && expected != hash {
+            self.fault_once(
+                FaultKind::Altered,
+                at,
+                format!("its content was {expected:016x}, delivered was {hash:016x}"),
+            );
+        }
+        if elsewhere {
+            let name = self.conversations[conv as usize].name.clone();
+            self.fault_once(FaultKind::Altered, at, format!("delivered in {name}"));
+        }
+        if let Some(first) = stored.filter(|first| *first != place) {
+            self.fault_once(FaultKind::Doubled, at, format!("delivered as {first}, and as {place}"));
+        }
+        if let Some(acked) = acked.filter(|acked| *acked != place) {
+            self.fault_once(FaultKind::Altered, at, format!("acknowledged as {acked}, delivered as {place}"));
+        }
+    }
+
+    fn got_live(&mut self, user: u64, session: u64, conv: u32, seq: u64, at: u32) {
+        let live = self.live.entry((session, conv)).or_default();
+        let newest = live.seen.last();
+        if !live.seen.insert(seq) {
+            let detail = format!("delivered twice to session {session} of user {user}");
+            self.fault(FaultKind::Doubled, at, detail);
+            return;
+        }
+        // What a sync has brought before is a repeat, and its place doesn't matter.
+        let repeat = self.received.get(&(user, conv)).is_some_and(|had| had.running.contains(seq));
+        if let Some(newest) = newest.filter(|newest| *newest > seq && !repeat) {
+            let detail = format!("delivered to session {session} of user {user} after seq {newest}");
+            self.fault(FaultKind::Reordered, at, detail);
+        }
+    }
+
+    fn fault(&mut self, kind: FaultKind, at: u32, detail: String) {
+        let message = self.messages.get(at);
+        let fault = Fault {
+            kind,
+            conversation: self.conversations[message.conversation as usize].name.to_string(),
+            sender: Some(message.sender),
+            client_id: Some(self.messages.id(message).to_owned()),
+            seq: message.place().map(|place| place.seq),
+            detail,
+        };
+        self.verdict.fault(fault);
+    }
+
+    /// The same, once per message: every recipient would tell it again.
+    fn fault_once(&mut self, kind: FaultKind, at: u32, detail: String) {
+        if self.messages.first_of(kind, at) {
+            self.fault(kind, at, detail);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Every fault of a server that is planted in a ledger is found, and its message named.
+
+mod common;
+
+use common::*;
+use loadtest::judge::FaultKind;
+use loadtest::ledger::{End, Record, Via};
+
+fn live(records: &[Record<'_>], to: u64, id: &str) -> usize {
+    place(records, |r| matches!(r, Record::Got { user, msg, via: Via::Live, .. } if *user == to && msg == id))
+}
+
+#[test]
+fn a_clean_ledger_is_clean() {
+    let verdict = judge_records(&clean());
+    assert!(verdict.clean, "{verdict:#?}");
+    assert_eq!((verdict.sent, verdict.persisted, verdict.delivered), (5, 5, 7));
+}
+
+#[test]
+fn a_message_that_was_not_delivered_is_lost() {
+    let mut records = clean();
+    records.remove(live(&records, 2, "b"));
+    let verdict = judge_records(&records);
+    assert_fault(&verdict, FaultKind::Lost, "b", "not delivered to user 2: it is stored");
+    records.retain(|r| !matches!(r, Record::Got { user: 2, msg, .. } if msg == "b"));
+    let verdict = judge_records(&records);
+    assert_fault(&verdict, FaultKind::Lost, "b", "not delivered to user 2, not by sync either");
+    assert_eq!(verdict.count(FaultKind::Lost), 1);
+}
+
+#[test]
+fn a_message_that_came_late_by_sync_is_not_lost() {
+    let mut records = clean();
+    let at = live(&records, 2, "b");
+    records[at] = got(2, SINGLE, 6, 1, "b", Via::Sync);
+    let verdict = judge_records(&records);
+    assert!(verdict.clean, "{verdict:#?}");
+    assert_eq!(verdict.synced, 1);
+}
+
+#[test]
+fn a_message_that_was_never_acknowledged_is_lost() {
+    let mut records = clean();
+    records.retain(|r| !matches!(r, Record::Ack { msg, .. } if msg == "g"));
+    assert_fault(&judge_records(&records), FaultKind::Lost, "g", "never acknowledged");
+}
+
+#[test]
+fn a_message_that_its_sender_cannot_read_back_is_lost() {
+    let mut records = clean();
+    records.retain(|r| !matches!(r, Record::Got { user: 3, msg, via: Via::Final, .. } if msg == "h"));
+    assert_fault(&judge_records(&records), FaultKind::Lost, "h", "can't read it back");
+}
+
+#[test]
+fn one_message_under_two_seqs_is_doubled() {
+    let mut records = clean();
+    records.push(got(2, SINGLE, 8, 1, "a", Via::Final));
+    assert_fault(&judge_records(&records), FaultKind::Doubled, "a", "delivered as seq 5");
+    let mut records = clean();
+    records.push(ack(1, SINGLE, "a", 8));
+    assert_fault(&judge_records(&records), FaultKind::Doubled, "a", "acknowledged first as seq 5");
+}
+
+#[test]
+fn two_messages_under_one_seq_are_doubled() {
+    let mut records = clean();
+    records.extend([
+        sent(1, SINGLE, "d"),
+        ack(1, SINGLE, "d", 7),
+        got(2, SINGLE, 7, 1, "d", Via::Live),
+        got(1, SINGLE, 7, 1, "d", Via::Final),
+    ]);
+    assert_fault(&judge_records(&records), FaultKind::Doubled, "d", "seq 7 is also that of c from 2");
+}
+
+#[test]
+fn one_message_twice_to_one_session_is_doubled_and_a_repeat_to_another_is_not() {
+    let mut records = clean();
+    let at = live(&records, 2, "a");
+    records.insert(at + 1, records[at].clone());
+    assert_fault(&judge_records(&records), FaultKind::Doubled, "a", "twice to session 2");
+    let Record::Got { session, .. } = &mut records[at + 1] else { unreachable!() };
+    *session = 77;
+    assert!(judge_records(&records).clean);
+    records[at + 1] = got(2, SINGLE, 5, 1, "a", Via::Sync);
+    assert!(judge_records(&records).clean);
+}
+
+#[test]
+fn a_seq_that_nobody_has_seen_is_a_gap() {
+    let mut records = clean();
+    for record in &mut records {
+        if let Record::Got { msg, seq, id, .. } | Record::Ack { msg, seq, id, .. } = record
+            && msg == "h"
+        {
+            (*seq, *id) = (5, 1005);
+        }
+    }
+    let verdict = judge_records(&records);
+    assert_fault(&verdict, FaultKind::Gap, "h", "nobody has seen seq 2 to 4");
+    let mut records = clean();
+    records.push(Record::Stored { user: 1, conv: GROUP.into(), seq: 3 });
+    let verdict = judge_records(&records);
+    assert_eq!((verdict.count(FaultKind::Gap), verdict.faults[0].seq), (1, Some(3)));
+}
+
+#[test]
+fn deliveries_out_of_order_are_reordered_and_what_sync_filled_is_not() {
+    let mut records = clean();
+    let (a, b) = (live(&records, 2, "a"), live(&records, 2, "b"));
+    records.swap(a, b);
+    assert_fault(&judge_records(&records), FaultKind::Reordered, "a", "after seq 6");
+    records.insert(b, got(2, SINGLE, 5, 1, "a", Via::Sync));
+    let verdict = judge_records(&records);
+    assert!(verdict.clean, "{verdict:#?}");
+}
+
+/// User 1 sends x, then y; the server gives y the smaller seq.
+fn overtaken(between: Vec<Record<'static>>) -> Vec<Record<'static>> {
+    let mut records = clean();
+    records.extend([sent(1, SINGLE, "x"), sent(1, SINGLE, "y")]);
+    records.extend(between);
+    for (msg, seq) in [("y", 8), ("x", 9)] {
+        records.extend([ack(1, SINGLE, msg, seq), got(2, SINGLE, seq, 1, msg, Via::Live)]);
+        records.push(got(1, SINGLE, seq, 1, msg, Via::Final));
+    }
+    records
+}
+
+#[test]
+fn a_senders_messages_in_another_order_are_reordered() {
+    assert_fault(&judge_records(&overtaken(vec![])), FaultKind::Reordered, "y", "sent after x");
+    let resent = overtaken(vec![again(1, 9, SINGLE, "x"), again(1, 9, SINGLE, "y")]);
+    assert_fault(&judge_records(&resent), FaultKind::Reordered, "y", "sent after x");
+}
+
+#[test]
+fn a_refused_message_takes_the_place_of_its_repeat() {
+    let refusal = vec![refused(1, SINGLE, "x", true), again(1, 1, SINGLE, "x")];
+    let verdict = judge_records(&overtaken(refusal));
+    assert!(verdict.clean, "{verdict:#?}");
+}
+
+#[test]
+fn a_message_to_somebody_outside_is_foreign() {
+    let mut records = clean();
+    records.push(got(3, SINGLE, 5, 1, "a", Via::Live));
+    assert_fault(&judge_records(&records), FaultKind::Foreign, "a", "user 3");
+}
+
+#[test]
+fn other_content_another_seq_and_another_id_are_altered() {
+    let spoil = |how: fn(&mut Record<'static>)| {
+        let mut records = clean();
+        let at = live(&records, 2, "c".replace('c', "a").as_str());
+        how(&mut records[at]);
+        judge_records(&records)
+    };
+    let verdict = spoil(|r| {
+        if let Record::Got { hash, .. } = r {
+            *hash ^= 1;
+        }
+    });
+    assert_fault(&verdict, FaultKind::Altered, "a", "content");
+    assert_eq!(verdict.count(FaultKind::Altered), 1);
+    let verdict = spoil(|r| {
+        if let Record::Got { id, .. } = r {
+            *id += 1;
+        }
+    });
+    assert_fault(&verdict, FaultKind::Altered, "a", "acknowledged as");
+    let mut records = clean();
+    let at = place(&records, |r| matches!(r, Record::Ack { msg, .. } if msg == "c"));
+    let Record::Ack { seq, .. } = &mut records[at] else { unreachable!() };
+    *seq = 8;
+    assert_fault(&judge_records(&records), FaultKind::Altered, "c", "delivered as seq 7");
+}
+
+#[test]
+fn a_message_that_nobody_sent_is_unknown_and_a_refused_one_must_not_arrive() {
+    let mut records = clean();
+    records.push(got(2, SINGLE, 8, 1, "ghost", Via::Live));
+    assert_fault(&judge_records(&records), FaultKind::Unknown, "ghost", "nobody sent it");
+    let mut records = clean();
+    records.extend([sent(1, SINGLE, "no"), refused(1, SINGLE, "no", false)]);
+    let verdict = judge_records(&records);
+    assert!(verdict.clean && verdict.refused == 1, "{verdict:#?}");
+    records.push(got(2, SINGLE, 8, 1, "no", Via::Live));
+    assert_fault(&judge_records(&records), FaultKind::Unknown, "no", "refused");
+}
+
+#[test]
+fn a_run_that_was_not_settled_has_nothing_lost_and_is_incomplete() {
+    let mut records = clean();
+    records.push(sent(1, SINGLE, "z"));
+    let mut lines = lines(&records);
+    lines.pop();
+    let mut sealer = loadtest::ledger::chain::Sealer::default();
+    let verdict = judge_lines(&lines);
+    assert!(!verdict.clean && verdict.incomplete && verdict.counts.is_empty(), "{verdict:#?}");
+    // The same with an end that says so.
+    let end = End { sent: 6, acks: 5, got: 19, interrupted: true, settled: false };
+    let mut whole = vec![lines[0].clone()];
+    sealer.header(&loadtest::ledger::chain::open_header(&lines[0]).unwrap().0);
+    whole.extend(records.iter().map(|record| sealer.record(record)));
+    whole.push(sealer.record(&Record::End(end)));
+    let verdict = judge_lines(&whole);
+    assert!(verdict.incomplete && verdict.clean, "{verdict:#?}");
+}
