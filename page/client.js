@@ -142,6 +142,11 @@ export class Client {
     if (entry) this.outbox.drop(entry);
   }
 
+  /** Gives everything up that is not persisted: when signing out. */
+  abandon() {
+    for (const entry of this.outbox.entries) this.outbox.drop(entry);
+  }
+
   /** What is not persisted yet. @param {string} [conversationId] @returns {import('./outbox.js').Entry[]} */
   pending(conversationId) {
     return this.outbox.entries.filter(entry => conversationId === undefined || entry.conversationId === conversationId);
