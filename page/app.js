@@ -1,6 +1,6 @@
 // The page: signs in, joins client, model and views, and follows the address (#conversation).
 
-import { Api, config } from './api.js';
+import { Api, config } from './http-api.js';
 import { Client } from './client.js';
 import { beginDialog, confirmDialog, membersDialog } from './dialogs.js';
 import { byId, toast } from './dom.js';

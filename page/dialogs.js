@@ -27,7 +27,7 @@ function open(dialog, onSubmit) {
   dialog.showModal();
 }
 
-/** @param {{me: string, api: import('./api.js').Api, onOpen: (id: string, name?: string) => void}} context */
+/** @param {{me: string, api: import('./http-api.js').Api, onOpen: (id: string, name?: string) => void}} context */
 export function beginDialog({ me, api, onOpen }) {
   const dialog = byId('begin');
   const form = dialog.querySelector('form');
@@ -56,7 +56,7 @@ export function beginDialog({ me, api, onOpen }) {
   byId('begin-user').focus();
 }
 
-/** @param {{me: string, api: import('./api.js').Api, conversationId: string, title: string, onLeft: (id: string) => void}} context */
+/** @param {{me: string, api: import('./http-api.js').Api, conversationId: string, title: string, onLeft: (id: string) => void}} context */
 export function membersDialog({ me, api, conversationId, title, onLeft }) {
   const dialog = byId('members');
   const group = groupOf(conversationId) ?? '';

@@ -71,11 +71,14 @@ export class LogView {
 
   /** History at the front; what is on the screen stays where it is. @param {import('./timeline.js').Message[]} messages */
   addOlder(messages) {
-    const { scrollHeight, scrollTop } = this.log;
+    const mark = this.log.lastElementChild;
+    const topOf = () => mark?.getBoundingClientRect().top ?? 0;
+    const before = topOf();
     const touched = messages.map(message => this.#put(this.#ofMessage(message)));
     touched.forEach(item => this.#dress(item));
     this.#markState();
-    this.log.scrollTop = scrollTop + this.log.scrollHeight - scrollHeight;
+    if (this.sticky) this.#down();
+    else this.log.scrollTop += topOf() - before;
   }
 
   /** An own message on its way. @param {import('./outbox.js').Entry} entry @param {number} [seqId] @param {string} [was] its id before */

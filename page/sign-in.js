@@ -1,6 +1,6 @@
 // Who one is: the form, the token in sessionStorage, and getting another when it has run out.
 
-import { ApiError, call, devToken } from './api.js';
+import { ApiError, call, devToken } from './http-api.js';
 import { byId } from './dom.js';
 import { userNumber, userOfToken } from './ids.js';
 

@@ -10,7 +10,7 @@ const ENOUGH = 30;
 const COUNT_FROM = 4_500;
 
 export class TalkView {
-  /** @param {{client: import('./client.js').Client, model: import('./model.js').Model, api: import('./api.js').Api}} context */
+  /** @param {{client: import('./client.js').Client, model: import('./model.js').Model, api: import('./http-api.js').Api}} context */
   constructor(context) {
     this.context = context;
     const { client, model } = context;
