@@ -72,6 +72,7 @@ class App {
     this.link.end();
     storeSession(null);
     document.title = 'Ringway';
+    byId('toast').hidden = true;
     for (const dialog of document.querySelectorAll('dialog[open]')) /** @type {HTMLDialogElement} */ (dialog).close();
     this.onEnd(note);
   }
@@ -153,6 +154,8 @@ class App {
         cursor = page.cursor;
       } while (cursor && count < LIST_MAX);
       this.listed = true;
+      // Everybody is in it, whether the list names it or not.
+      this.client.follow('world');
       this.talk.listed();
     } catch (error) {
       if (!this.ended.signal.aborted) toast(`The list can’t be loaded: ${error instanceof Error ? error.message : error}`);

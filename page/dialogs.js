@@ -75,7 +75,7 @@ export function membersDialog({ me, api, conversationId, title, onLeft }) {
     }
   };
   const row = (/** @type {any} */ member, /** @type {boolean} */ manages) => h('li', {},
-    h('span', { class: 'avatar', 'data-hue': hueOf(`single_${member.userId}`), 'aria-hidden': 'true', text: member.userId.slice(-2) }),
+    h('span', { class: 'avatar', 'data-hue': hueOf(member.userId), 'aria-hidden': 'true', text: member.userId.slice(-2) }),
     h('span', { class: 'name', text: member.userId === me ? `User ${member.userId} (you)` : `User ${member.userId}` }),
     member.role !== 'member' && h('span', { class: 'role', text: member.role }),
     manages && member.userId !== me && member.role !== 'owner'

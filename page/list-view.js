@@ -47,7 +47,7 @@ export class ListView {
 
   /** @param {string} id */
   #row(id) {
-    const avatar = h('span', { class: 'avatar', 'data-hue': hueOf(id), 'aria-hidden': 'true', text: initials(id, this.model.me) });
+    const avatar = h('span', { class: 'avatar', 'data-hue': hueOf(peerOf(id, this.model.me) ?? id), 'aria-hidden': 'true', text: initials(id, this.model.me) });
     const button = h('button', { type: 'button', tabindex: '-1', onclick: () => this.onOpen(id) }, avatar,
       h('span', { class: 'name' }), h('time', { class: 'when' }), h('span', { class: 'last' }), h('span', { class: 'unread' }));
     return /** @type {HTMLLIElement} */ (h('li', { 'data-id': id }, button));

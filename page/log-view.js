@@ -1,7 +1,7 @@
 // The messages of the open conversation: placed by seq, own unsent ones after them, and a scroll
 // position that stays where the reader is.
 
-import { byId, dayKey, dayName, h, icon, timeOf } from './dom.js';
+import { byId, dayKey, dayName, h, hueOf, icon, timeOf } from './dom.js';
 
 const TOGETHER_MS = 5 * 60_000;
 const NEAR_PX = 80;
@@ -27,6 +27,7 @@ export class LogView {
     /** @type {Map<string, any>} */
     this.items = new Map();
     this.unseen = 0;
+    this.newSince = 0;
     this.peerReadSeq = 0;
     this.sticky = true;
     this.log.onscroll = () => this.#onScroll();
@@ -159,8 +160,9 @@ export class LogView {
     const own = sender === this.hooks.me;
     const text = h('p', { class: 'text', dir: 'auto', text: type === 'text' ? content : `[${type}] ${content}` });
     return h('li', { class: own ? 'own' : 'theirs' },
-      h('div', { class: 'sender', text: own ? '' : `User ${sender}` }),
-      h('div', { class: 'bubble' }, own && h('span', { class: 'unseen', text: 'You: ' }), text, h('span', { class: 'meta' }, h('time'))),
+      h('div', { class: 'sender', 'data-hue': hueOf(sender), text: own ? '' : `User ${sender}` }),
+      h('div', { class: 'bubble' }, own && h('span', { class: 'unseen', text: 'You: ' }), text,
+        h('span', { class: 'meta' }, h('time'), own && h('span', { class: 'tick' }))),
       own && h('div', { class: 'state' }));
   }
 
@@ -183,14 +185,14 @@ export class LogView {
     if (next && li.nextElementSibling) this.#dress(li.nextElementSibling.item, false);
   }
 
-  /** The state under own messages: in words for the newest and whatever is not stored, a tick for the rest. */
+  /** The state of own messages: a tick in each, and words under the newest and under failed ones. */
   #markState() {
     let newest = true;
     for (let li = this.log.lastElementChild; li; li = li.previousElementSibling) {
       const { item } = li;
       if (item.sender !== this.hooks.me) continue;
       const state = item.state === 'persisted' && item.seq <= this.peerReadSeq ? 'read' : item.state;
-      const words = newest || state === 'failed' || state === 'sending';
+      const words = newest || state === 'failed';
       newest = false;
       if (item.shown === state && item.words === words) {
         if (state === 'read' && !words) break; // and so is everything before it
@@ -198,14 +200,15 @@ export class LogView {
       }
       Object.assign(item, { shown: state, words });
       li.dataset.state = state;
+      const path = ICONS[/** @type {keyof typeof ICONS} */ (state)];
+      li.querySelector('.tick').replaceChildren(icon(path), h('span', { class: 'unseen', text: state }));
       const box = li.querySelector('.state');
-      box.classList.toggle('words', words);
-      if (state === 'failed') {
-        box.replaceChildren(icon(ICONS.failed), h('span', { text: `failed: ${item.reason?.message ?? 'refused'}` }),
+      if (!words) box.replaceChildren();
+      else if (state !== 'failed') box.textContent = state;
+      else {
+        box.replaceChildren(h('span', { text: `failed: ${item.reason?.message ?? 'refused'}` }),
           h('button', { type: 'button', class: 'plain', text: 'Retry', onclick: () => this.hooks.onRetry(item.id) }),
           h('button', { type: 'button', class: 'plain', text: 'Discard', onclick: () => this.hooks.onDiscard(item.id) }));
-      } else {
-        box.replaceChildren(icon(ICONS[/** @type {'read'} */ (state)]), h('span', { text: state }));
       }
     }
   }

@@ -64,7 +64,7 @@ export class TalkView {
     this.log.peerRead(talk.peerReadSeq);
     this.log.toEnd();
     const avatar = byId('open-avatar');
-    avatar.dataset.hue = hueOf(id);
+    avatar.dataset.hue = hueOf(peerOf(id, model.me) ?? id);
     avatar.textContent = initials(id, model.me);
     this.text.value = this.drafts.get(id) ?? '';
     this.#sizeText();

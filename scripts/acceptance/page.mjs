@@ -78,13 +78,20 @@ class Person {
   constructor(browser, server, user) {
     Object.assign(this, { browser, server, user, faults: [] });
   }
-  async arrive(size, colorScheme = 'light') {
+  async arrive(size, colorScheme = 'light', dev = true) {
     this.context = await this.browser.newContext({ viewport: size, colorScheme, reducedMotion: 'reduce' });
     this.page = await this.context.newPage();
     this.page.setDefaultTimeout(WAIT_MS);
     this.page.on('pageerror', error => this.faults.push(String(error)));
     this.page.on('console', line => line.type() === 'error' && /Content Security|Uncaught|TypeError/.test(line.text()) && this.faults.push(line.text()));
+    if (!dev) {
+      await this.page.route('**/api/config', async route => {
+        const answer = await route.fetch();
+        await route.fulfill({ json: { ...(await answer.json()), dev: false } });
+      });
+    }
     await this.page.goto(this.server.url);
+    if (!dev) return this;
     await this.page.fill('#user-number', String(this.user));
     await this.page.press('#user-number', 'Enter');
     return this;
@@ -137,6 +144,8 @@ async function walk(browser, server) {
   await keyboard(one);
   await phone(three, one);
   await text(one, two);
+  await refused(one);
+  await pasted(browser, server);
   await ends(one);
   for (const person of [one, two, three]) equal(`no faults in the page of user ${person.user}`, person.faults, []);
 }
@@ -197,6 +206,14 @@ async function group(one, two, three) {
   await two.say('Soup.');
   await comes('all of them see the answer', async () => (await one.texts()).at(-1) === 'Soup.' && (await three.texts()).at(-1) === 'Soup.');
 
+  await one.say('Then let’s meet at the corner at a quarter past twelve. I’ll bring the big umbrella, it looks like rain.');
+  await two.say('Good.');
+  await comes('and so on', async () => (await one.texts()).at(-1), 'Good.');
+  await three.page.fill('#text', 'I can');
+  await one.shot('group-1280');
+  await two.shot('group-1280-dark');
+  await three.shot('group-390');
+
   await three.page.click('#people');
   await three.page.click('#leave');
   await three.page.click('#confirm-yes');
@@ -243,6 +260,7 @@ async function history(one, two) {
     return (await two.texts()).length;
   }, before + MANY);
   equal('in order, nothing missing or double', await two.texts(), all);
+  equal('a line shows where the new ones began', await two.page.$$eval('.line.new', lines => lines.map(line => line.parentNode.querySelector('.text').textContent)), ['note 1']);
   await one.say('while you read above');
   await comes('what comes in meanwhile is offered below', () => two.text('#newer'), '1 new ↓');
   await two.page.click('#newer');
@@ -324,6 +342,33 @@ async function text(one, two) {
   await comes('a text that is too long is refused and kept', async () =>
     (await one.page.isVisible('#toast')) && (await one.page.inputValue('#text')).length === 5_001);
   await one.page.fill('#text', '');
+}
+
+async function refused(one) {
+  await one.page.evaluate(() => (location.hash = 'group_999999'));
+  await one.say('anybody?');
+  await comes('a refused message says that it failed, and why', () => one.page.$$eval('#log .state', all => all.map(one => /^failed: .+RetryDiscard$/.test(one.textContent))), [true]);
+  await one.shot('failed');
+  await one.page.click('#log .state button >> nth=0');
+  await comes('it can be tried again', () => one.states(), ['failed']);
+  await one.page.click('#log .state button >> nth=1');
+  await comes('and given up', () => one.states(), []);
+  equal('then nothing waits', await one.page.evaluate(() => localStorage.length), 0);
+}
+
+async function pasted(browser, server) {
+  const answer = await fetch(`${server.url}api/dev/token`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"userId":"4"}' });
+  const { token } = await answer.json();
+  const four = new Person(browser, server, 4);
+  await four.arrive(PHONE, 'dark', false);
+  await four.page.fill('#token', 'nonsense');
+  await four.page.click('#sign-in [type=submit]');
+  await comes('without dev tokens, what is no token is refused', () => four.text('#sign-in .fault'), 'That is not a token with a user in it.');
+  await four.page.fill('#token', token);
+  await four.page.click('#sign-in [type=submit]');
+  await comes('and a pasted token signs in', () => four.text('#me'), 'User 4');
+  await comes('as its user', () => four.online(), 'online');
+  equal('without a fault', four.faults, []);
 }
 
 async function ends(one) {
