@@ -288,7 +288,12 @@ export class Client {
     if (code) return !['BUSY', 'RATE_LIMITED', 'INTERNAL'].includes(code);
     const last = part.messages.at(-1)?.seq_id;
     if (part.hasMore && last === undefined) return false;
-    this.#deliver(conversationId, timeline.cover(after, part.messages, part.hasMore ? last : part.lastSeq), 'sync');
+    const cameLive = new Set(timeline.ahead.keys());
+    const ready = timeline.cover(after, part.messages, part.hasMore ? last : part.lastSeq);
+    // Those that came as they were written and had to wait for this page are still news.
+    const split = ready.findIndex(message => cameLive.has(message.seq_id));
+    this.#deliver(conversationId, split < 0 ? ready : ready.slice(0, split), 'sync');
+    if (split >= 0) this.#deliver(conversationId, ready.slice(split), 'live');
     if (!part.hasMore) this.#watchHole(conversationId, timeline);
     return true;
   }

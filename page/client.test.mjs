@@ -107,6 +107,15 @@ test('a message of an unknown conversation makes it known, and its newest are as
   assert.deepEqual(it.seen.seqs, [6, 7, 8]);
 });
 
+test('a message that waited for a sync is still news, what the sync brought before it is not', async () => {
+  const it = await setUp();
+  const sources = [];
+  it.client.on('messages', ({ messages, source }) => sources.push([source, ...messages.map(message => message.seq_id)]));
+  it.socket.says('new-message', message(7));
+  it.socket.answers([{ conversationId: TALK, messages: [message(5), message(6), message(7)], lastSeq: 7, hasMore: false }]);
+  assert.deepEqual(sources, [['sync', 5, 6], ['live', 7]]);
+});
+
 test('one that was added is followed; one that was removed no more', async () => {
   const it = await setUp();
   it.socket.says('conversation-update', { conversationId: 'group_5', change: 'added' });
