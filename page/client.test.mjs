@@ -1,40 +1,8 @@
-// node --test page/
+// What the client sends and hands out. node --test page/
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Client, OutboxFull } from './client.js';
-import { backoffMs } from './connection.js';
-import { FakeClock, FakeStorage, fakeSockets, message } from './fake.test-help.mjs';
-
-const TALK = 'single_1_2';
-
-/** A client with all around it, and what it handed out. */
-async function setUp({ connect = true, ...options } = {}) {
-  const clock = options.clock ?? new FakeClock();
-  const { sockets, WebSocket } = fakeSockets();
-  const client = new Client({ url: 'ws://here/ws', userId: '1', token: 'token', WebSocket, clock, ...options });
-  const seen = { seqs: [], outbox: [], status: [], events: [] };
-  client.on('messages', ({ messages }) => seen.seqs.push(...messages.map(message => message.seq_id)));
-  client.on('outbox', ({ entry }) => seen.outbox.push([entry.content, entry.state]));
-  client.on('status', status => seen.status.push(status));
-  for (const type of ['conversation', 'denied', 'read', 'typing', 'trouble']) client.on(type, detail => seen.events.push({ type, ...detail }));
-  client.start();
-  await clock.pass(0);
-  const it = { client, clock, sockets, seen, get socket() { return sockets.at(-1); } };
-  if (connect) it.socket.connected();
-  return it;
-}
-
-/** Follows TALK from `seq`, with nothing missed. */
-function follow(it, seq) {
-  it.client.follow(TALK, seq);
-  it.socket.answers([{ conversationId: TALK, messages: [], lastSeq: seq, hasMore: false }]);
-}
-
-test('the token travels as a subprotocol', async () => {
-  const { socket } = await setUp();
-  assert.deepEqual(socket.protocols, ['ringway.v1', 'bearer.token']);
-  assert.equal(socket.url, 'ws://here/ws');
-});
+import { FakeStorage, follow, message, setUp, TALK } from './fake.test-help.mjs';
 
 test('messages come out in order of seq, each once', async () => {
   const it = await setUp();
@@ -229,65 +197,6 @@ test('a full outbox refuses, and so does a text that is too long', async () => {
   assert.throws(() => it.client.send(TALK, ''), RangeError);
 });
 
-test('the wait before reconnecting doubles with jitter, to a bound', () => {
-  assert.deepEqual([0, 1, 2, 10].map(attempt => backoffMs(attempt, 500, 30_000, 0)), [250, 500, 1_000, 15_000]);
-  assert.deepEqual([0, 1, 2, 10].map(attempt => backoffMs(attempt, 500, 30_000, 1)), [500, 1_000, 2_000, 30_000]);
-});
-
-test('refused hand-shakes back off, and a good connection starts over', async () => {
-  const it = await setUp({ connect: false });
-  const waits = [];
-  for (let i = 0; i < 4; i++) {
-    it.socket.drops();
-    const { state, retryAt } = it.client.status;
-    assert.equal(state, 'waiting');
-    waits.push(retryAt - it.clock.time);
-    await it.clock.pass(retryAt - it.clock.time);
-  }
-  assert.deepEqual(waits, [375, 750, 1_500, 3_000]);
-  it.socket.connected();
-  await it.clock.pass(5_000);
-  it.socket.drops();
-  assert.equal(it.client.status.retryAt - it.clock.time, 375);
-});
-
-test('a drain says when to come back', async () => {
-  const it = await setUp();
-  it.socket.drops(1001, 'retry_ms=4321');
-  await it.clock.pass(4_320);
-  assert.equal(it.sockets.length, 1);
-  await it.clock.pass(1);
-  assert.equal(it.sockets.length, 2);
-});
-
-test('4001 asks for another token', async () => {
-  const asked = [];
-  const it = await setUp({ token: async why => { asked.push(why); return `token${asked.length}`; } });
-  it.socket.drops(4001, 'expired');
-  await it.clock.pass(1_000);
-  assert.deepEqual(asked, ['first', 'expired']);
-  assert.equal(it.socket.protocols[1], 'bearer.token2');
-});
-
-test('refused hand-shakes ask whether the token is still good; null ends it', async () => {
-  const asked = [];
-  const it = await setUp({ connect: false, token: why => { asked.push(why); return why === 'first' ? 'token' : null; } });
-  it.socket.drops();
-  await it.clock.pass(1_000);
-  it.socket.drops();
-  await it.clock.pass(10_000);
-  assert.deepEqual(asked, ['first', 'refused']);
-  assert.equal(it.client.status.state, 'stopped');
-});
-
-test('4002 stays away, so that two don’t push each other out in turn', async () => {
-  const it = await setUp();
-  it.socket.drops(4002);
-  await it.clock.pass(60_000);
-  assert.equal(it.sockets.length, 1);
-  assert.equal(it.client.status.state, 'stopped');
-});
-
 test('resync: a sync after a random wait, within what was said', async () => {
   const it = await setUp();
   follow(it, 5);
@@ -311,25 +220,6 @@ test('a sync that is refused or stays without an answer is asked again', async (
   it.socket.says('pong', {});
   await it.clock.pass(11_000);
   assert.equal(it.socket.of('sync').length, 3);
-});
-
-test('a silent socket is pinged, and given up when that stays without an answer', async () => {
-  const it = await setUp();
-  await it.clock.pass(20_000);
-  assert.equal(it.socket.of('ping').length, 1);
-  it.socket.says('pong', {});
-  await it.clock.pass(20_000);
-  assert.equal(it.socket.of('ping').length, 2);
-  assert.equal(it.client.status.state, 'online');
-  await it.clock.pass(10_000);
-  assert.equal(it.client.status.state, 'waiting');
-  assert.equal(it.socket.open, false);
-});
-
-test('a hand-shake without `connected` is given up', async () => {
-  const it = await setUp({ connect: false });
-  await it.clock.pass(10_000);
-  assert.equal(it.client.status.state, 'waiting');
 });
 
 test('typing is sent once in 2 s and never kept', async () => {
@@ -382,12 +272,4 @@ test('history joins at the front, and only where it fits', async () => {
   timeline.prepend(9, [message(8)], false);
   assert.deepEqual(timeline.messages.map(message => message.seq_id), [8, 9, 10, 11]);
   assert.equal(timeline.complete, true);
-});
-
-test('a token for somebody else is not used', async () => {
-  const it = await setUp({ connect: false });
-  it.client.send(TALK, 'a');
-  it.socket.connected({ userId: '2' });
-  assert.equal(it.client.status.state, 'stopped');
-  assert.deepEqual(it.socket.contents, []);
 });

@@ -113,11 +113,12 @@ export class Connection {
         if (this.status !== current) return;
         if (token === null) return this.stop('no token');
         this.token = token;
-        this.ask = null;
       } catch (error) {
-        if (this.status === current) this.#wait(0, `no token: ${error instanceof Error ? error.message : error}`);
-        return;
+        if (this.status !== current) return;
+        // Whether it is still good can't be found out now: the one at hand may do.
+        if (this.ask !== 'refused') return this.#wait(0, `no token: ${error instanceof Error ? error.message : error}`);
       }
+      this.ask = null;
     }
     const socket = new WebSocket(url, ['ringway.v1', `bearer.${this.token}`]);
     this.socket = socket;

@@ -1,4 +1,9 @@
-// A clock that moves when told, and a server's end of a WebSocket that says what it is told to.
+// A clock that moves when told, a server's end of a WebSocket that says what it is told to, and a
+// client between them.
+
+import { Client } from './client.js';
+
+export const TALK = 'single_1_2';
 
 export class FakeClock {
   time = 1_000_000;
@@ -93,4 +98,27 @@ export function message(seq, more = {}) {
     message_id: `m${seq}`, client_msg_id: `c${seq}`, conversation_id: 'single_1_2', sender_id: '2', content: `text ${seq}`,
     message_type: 'text', seq_id: seq, created_at: '2026-01-01T00:00:00.000Z', trace_id: 't', ...more,
   };
+}
+
+/** A client with all around it, and what it handed out. */
+export async function setUp({ connect = true, ...options } = {}) {
+  const clock = options.clock ?? new FakeClock();
+  const { sockets, WebSocket } = fakeSockets();
+  const client = new Client({ url: 'ws://here/ws', userId: '1', token: 'token', WebSocket, clock, ...options });
+  const seen = { seqs: [], outbox: [], status: [], events: [] };
+  client.on('messages', ({ messages }) => seen.seqs.push(...messages.map(message => message.seq_id)));
+  client.on('outbox', ({ entry }) => seen.outbox.push([entry.content, entry.state]));
+  client.on('status', status => seen.status.push(status));
+  for (const type of ['conversation', 'denied', 'read', 'typing', 'trouble']) client.on(type, detail => seen.events.push({ type, ...detail }));
+  client.start();
+  await clock.pass(0);
+  const it = { client, clock, sockets, seen, get socket() { return sockets.at(-1); } };
+  if (connect) it.socket.connected();
+  return it;
+}
+
+/** Follows TALK from `seq`, with nothing missed. */
+export function follow(it, seq) {
+  it.client.follow(TALK, seq);
+  it.socket.answers([{ conversationId: TALK, messages: [], lastSeq: seq, hasMore: false }]);
 }
