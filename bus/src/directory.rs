@@ -3,7 +3,9 @@
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use protocol::{GatewayId, Origin, UserId};
-use std::sync::{Arc, PoisonError, RwLock};
+#[allow(clippy::disallowed_types, reason = "workers are no shards")]
+use std::sync::RwLock;
+use std::sync::{Arc, PoisonError};
 
 /// The users that each shard has sessions of.
 pub type PerShard = HashMap<(GatewayId, u16), Vec<UserId>, RandomState>;

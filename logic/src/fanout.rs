@@ -87,6 +87,9 @@ impl Drop for TaskSender {
     }
 }
 
+/// A group and a range of its buckets.
+type Place = (ConversationId, u16);
+
 /// The thread that scans.
 pub struct Fanout<D> {
     queue: Arc<Queue>,
@@ -118,8 +121,8 @@ impl<D: Downlink> Fanout<D> {
     pub fn run(mut self, runtime: &tokio::runtime::Runtime) {
         loop {
             let ended = self.queue.ended.load(Ordering::SeqCst);
-            let mut merged: Vec<((ConversationId, u16), Vec<Arc<LargeMessage>>)> = Vec::new();
-            let mut places: HashMap<(ConversationId, u16), usize, RandomState> = HashMap::default();
+            let mut merged: Vec<(Place, Vec<Arc<LargeMessage>>)> = Vec::new();
+            let mut places: HashMap<Place, usize, RandomState> = HashMap::default();
             while let Some(Task { group, range, message }) = self.queue.tasks.pop() {
                 let place = *places.entry((group, range)).or_insert_with(|| {
                     merged.push(((group, range), Vec::new()));

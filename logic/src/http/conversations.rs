@@ -63,6 +63,9 @@ fn line(listed: &Listed) -> Value {
     if let Some(name) = &listed.name {
         line["name"] = name.as_str().into();
     }
+    if let Some(seq) = listed.peer_read_seq {
+        line["peerReadSeq"] = seq.into();
+    }
     line
 }
 

@@ -19,6 +19,8 @@ pub struct Listed {
     pub last_seq: u64,
     /// Up to where they have read.
     pub read_seq: u64,
+    /// Up to where the peer of a single conversation has read.
+    pub peer_read_seq: Option<u64>,
     /// Messages of others after that, up to [`UNREAD_MAX`].
     pub unread: u32,
     /// The newest message that they may see.
@@ -55,10 +57,11 @@ const LIST: &str = "WITH mine AS (\
     SELECT m.conversation_id AS id, c.name, m.join_seq, m.read_seq, m.joined_at, \
     (SELECT MAX(seq_id) FROM messages x WHERE x.conversation_id = m.conversation_id AND x.seq_id > m.join_seq) AS last_seq \
     FROM conversation_members m LEFT JOIN conversations c ON c.conversation_id = m.conversation_id \
-    WHERE m.user_id = ? AND m.leave_seq IS NULL), \
+    WHERE m.user_id = ?1 AND m.leave_seq IS NULL), \
     active AS (SELECT mine.*, COALESCE(\
     (SELECT created_at FROM messages x WHERE x.conversation_id = id AND x.seq_id = last_seq), joined_at) AS at FROM mine) \
-    SELECT id, name, join_seq, read_seq, last_seq, at FROM active WHERE (at, id) < (?, ?) ORDER BY at DESC, id DESC LIMIT ?";
+    SELECT id, name, join_seq, read_seq, last_seq, at, (SELECT p.read_seq FROM conversation_members p \
+    WHERE p.conversation_id = id AND name IS NULL AND p.user_id <> ?1) FROM active WHERE (at, id) < (?2, ?3) ORDER BY at DESC, id DESC LIMIT ?4";
 
 impl Reader {
     /// Up to `limit` conversations that `user` is in, the latest first, after `cursor`.
@@ -119,6 +122,7 @@ fn listed(row: &SqliteRow) -> Option<Listed> {
         name: row.get(1),
         last_seq: row.get::<Option<i64>, _>(4).unwrap_or(0) as u64,
         read_seq: row.get::<i64, _>(3) as u64,
+        peer_read_seq: row.get::<Option<i64>, _>(6).map(|seq| seq as u64),
         unread: 0,
         last: None,
         cursor: Cursor { active_ms: row.get::<i64, _>(5) as u64, conversation },
