@@ -2,8 +2,9 @@
 
 use crate::cli::{self, Dev};
 use anyhow::{Context, Result, bail};
+use logic::decide::WorldRates;
 use logic::store::sqlite::Synchronous;
-use protocol::Limits;
+use protocol::{Limits, Rate, SessionPolicy};
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) origins: Vec<String>,
     pub(crate) synchronous: Synchronous,
     pub(crate) limits: Limits,
+    pub(crate) world: WorldRates,
 }
 
 /// The file. Unknown keys are refused with their place.
@@ -70,6 +72,15 @@ struct LimitsFile {
     egress_bytes_max: Option<usize>,
     close_grace: Option<Time>,
     sessions_per_user_max: Option<usize>,
+    session_policy: Option<SessionPolicy>,
+    memory_bytes_max: Option<usize>,
+    commands_per_second: Option<u32>,
+    commands_burst: Option<u32>,
+    connections_per_second: Option<u32>,
+    world_user_per_second: Option<u32>,
+    world_user_burst: Option<u32>,
+    world_per_second: Option<u32>,
+    world_burst: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +126,14 @@ impl Config {
             cores: args.cores.clone().or(file.engine.cores).unwrap_or_default(),
             origins: file.origins,
             synchronous,
+            world: WorldRates {
+                user: rate(
+                    file.limits.world_user_per_second,
+                    file.limits.world_user_burst,
+                    WorldRates::default().user,
+                ),
+                all: rate(file.limits.world_per_second, file.limits.world_burst, WorldRates::default().all),
+            },
             limits: limits(args, &file.limits),
         }
     }
@@ -125,6 +144,10 @@ impl Config {
         in_range("connections_max", limits.connections_max, 1, 1 << 20)?;
         in_range("headroom", limits.headroom, 1, 1 << 20)?;
         in_range("egress_bytes_max", limits.egress_bytes_max, limits.message_bytes_max, 1 << 30)?;
+        in_range("memory_bytes_max", limits.memory_bytes_max, limits.egress_bytes_max, 1 << 36)?;
+        in_range("commands_burst", limits.user_rate.burst as usize, 1, 1 << 20)?;
+        in_range("world_user_burst", self.world.user.burst as usize, 1, 1 << 20)?;
+        in_range("world_burst", self.world.all.burst as usize, 1, 1 << 20)?;
         in_range("sessions_per_user_max", limits.sessions_per_user_max, 1, 1_000)?;
         in_range("handshake (seconds)", limits.handshake.as_secs() as usize, 1, 60)?;
         in_range("heartbeat (seconds)", limits.heartbeat.as_secs() as usize, 1, 3_600)?;
@@ -143,8 +166,17 @@ fn limits(args: &Dev, file: &LimitsFile) -> Limits {
         egress_bytes_max: file.egress_bytes_max.unwrap_or(default.egress_bytes_max),
         close_grace: time(file.close_grace, default.close_grace),
         sessions_per_user_max: file.sessions_per_user_max.unwrap_or(default.sessions_per_user_max),
+        session_policy: file.session_policy.unwrap_or(default.session_policy),
+        memory_bytes_max: file.memory_bytes_max.unwrap_or(default.memory_bytes_max),
+        user_rate: rate(file.commands_per_second, file.commands_burst, default.user_rate),
+        address_rate: rate(file.connections_per_second, file.connections_per_second, default.address_rate),
         ..default
     }
+}
+
+/// A rate from its keys; 0 a second is no limit.
+fn rate(per_second: Option<u32>, burst: Option<u32>, default: Rate) -> Rate {
+    Rate::new(per_second.unwrap_or(default.per_second), burst.unwrap_or(default.burst))
 }
 
 fn in_range(name: &str, value: usize, min: usize, max: usize) -> Result<()> {

@@ -10,7 +10,6 @@ use bus::in_process::{self, Depths};
 use engine::gateway::{Gateway, GatewayConfig, inboxes};
 use engine::session::Policy;
 use engine::shard::Chat;
-use logic::decide::WorldRates;
 use logic::store::sqlite::{SqliteConfig, Turn};
 use logic::worker::Roads;
 use logic::{Worker, WorkerConfig};
@@ -52,7 +51,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         socket_url: socket_url(config.listen),
         origins: config.origins.clone(),
         large_group_members: LARGE_GROUP_MEMBERS,
-        world: WorldRates::default(),
+        world: config.world,
     };
     let roads = Roads {
         upstream: road.upstream,

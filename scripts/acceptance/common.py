@@ -41,6 +41,12 @@ class Server:
 
     def __init__(self, data=None, *args):
         self.data = data or tempfile.mkdtemp(prefix="ringway-")
+        # Drivers send faster than people: the rates have tests of their own.
+        config = os.path.join(self.data, "unlimited.toml")
+        if "--config" not in args:
+            with open(config, "w") as file:
+                file.write("[limits]\ncommands_per_second = 0\nworld_user_per_second = 0\nworld_per_second = 0\n")
+            args = ("--config", config, *args)
         self.args = args
         self.port, self.http, self.admin = free_port(), free_port(), free_port()
         self.process = None
