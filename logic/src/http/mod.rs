@@ -30,8 +30,6 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// A request's body, bytes.
 const BODY_BYTES_MAX: usize = 64 << 10;
-/// The description of all this.
-const OPENAPI: &str = include_str!("openapi.json");
 
 /// What the API needs.
 #[derive(Clone)]
@@ -65,8 +63,7 @@ pub fn router(api: Api) -> Router {
         .route("/api/conversations/{id}/messages", get(conversations::messages))
         .route("/api/conversations/{id}/read", put(conversations::mark_read))
         .route("/api/config", get(session::config))
-        .route("/api/dev/token", post(session::dev_token))
-        .route("/api/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI)));
+        .route("/api/dev/token", post(session::dev_token));
     page::routes(routes)
         .fallback(async || {
             Problem::new(
