@@ -8,6 +8,7 @@
 
 pub mod directory;
 pub mod in_process;
+pub mod latency;
 pub mod loopback;
 mod road;
 mod wake;

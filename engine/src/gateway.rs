@@ -1,7 +1,7 @@
 //! The shards of one process, from start to drain.
 
 use crate::executor::{self, Executor, ExecutorError};
-use crate::ring::{ListenError, Listener, RingConfig, RingError, UringRing};
+use crate::ring::{ListenError, Listener, RingConfig, RingError, UringRing, probe};
 use crate::session::Policy;
 use crate::shard::{ACCEPTS, Control, Identity, Inbox, Service, Shard, ShardConfig, Stats};
 use protocol::{GatewayId, Limits};
@@ -12,9 +12,10 @@ use std::sync::mpsc;
 use std::sync::{Arc, Barrier};
 use thiserror::Error;
 
-/// Receive buffers per shard and their size: 2 MiB, a fixed cost.
-const RECEIVE_BUFFERS: u16 = 512;
-const RECEIVE_BUFFER_BYTES: usize = 4_096;
+/// Receive buffers per shard: 2 MiB with their size, a fixed cost.
+pub const RECEIVE_BUFFERS: u16 = 512;
+/// Bytes of one of them.
+pub const RECEIVE_BUFFER_BYTES: usize = 4_096;
 
 /// What a gateway is started with.
 #[derive(Debug, Clone)]
@@ -43,7 +44,13 @@ pub enum StartError {
     Listen(#[from] ListenError),
     /// A shard's ring could not be made.
     #[error("shard {0}: {1}")]
-    Ring(u16, #[source] RingError),
+    Ring(u16, RingError),
+    /// This machine does not allow the ring of any shard.
+    #[error(transparent)]
+    Forbidden(RingError),
+    /// A shard ended before it had a ring, without a reason of its own.
+    #[error("shard {0} did not start: see the log, and what `ringway doctor` says")]
+    Silent(u16),
     /// A shard's executor did not start.
     #[error(transparent)]
     Executor(#[from] ExecutorError),
@@ -83,6 +90,8 @@ impl Gateway {
         mut service: impl FnMut(u16) -> S,
     ) -> Result<Self, StartError> {
         check_cores(&config.cores)?;
+        // First, and alone: told from here it is one error, told by executors it is a panic each.
+        probe::permitted(ShardConfig::table(&config.limits) as u32).map_err(StartError::Forbidden)?;
         let (listeners, address) = Listener::bind(config.listen, config.shards)?;
         let peers: Arc<[AtomicI32]> = (0..config.shards).map(|_| AtomicI32::new(-1)).collect();
         let mut gateway = Self {
@@ -92,19 +101,22 @@ impl Gateway {
             executors: Vec::new(),
             failed: Arc::default(),
         };
-        // Nobody accepts before all rings are there, and no ring goes before all shards have ended:
-        // a socket may be on its way to it.
-        let barrier = Arc::new(Barrier::new(usize::from(config.shards)));
+        // No ring goes before all shards have ended: a socket may be on its way to it.
+        let end = Arc::new(Barrier::new(usize::from(config.shards)));
         let (started, starts) = mpsc::channel();
+        let mut signals = Vec::new();
         for (shard, listener) in (0..).zip(listeners) {
+            let (signal, go) = mpsc::channel();
+            signals.push(signal);
             let thread = Thread {
                 shard,
                 config: gateway.shard_config(config, shard),
                 ring: gateway.ring_config(config, shard, &peers),
                 listener,
                 service: service(shard),
-                barrier: Arc::clone(&barrier),
+                end: Arc::clone(&end),
                 started: started.clone(),
+                go,
                 failed: Arc::clone(&gateway.failed),
             };
             let core =
@@ -112,15 +124,33 @@ impl Gateway {
             gateway.executors.push(executor::start(&format!("shard-{shard}"), core, move || thread.run())?);
         }
         drop(started);
-        let results: Vec<_> = starts.iter().take(usize::from(config.shards)).collect();
-        for (shard, result) in results {
-            if let Err(error) = result {
-                gateway.close();
-                gateway.join()?;
-                return Err(StartError::Ring(shard, error));
+        gateway.all_started(&starts, signals)
+    }
+
+    /// Nobody accepts before all rings are there; without a signal a shard ends.
+    fn all_started(
+        self,
+        starts: &mpsc::Receiver<(u16, Result<(), RingError>)>,
+        signals: Vec<mpsc::Sender<()>>,
+    ) -> Result<Self, StartError> {
+        // Ends once every shard has either told or gone without a word.
+        let results: Vec<_> = starts.iter().collect();
+        let silent = (0..signals.len() as u16).find(|shard| results.iter().all(|(told, _)| told != shard));
+        let failed = results.into_iter().find_map(|(shard, result)| Some((shard, result.err()?)));
+        if silent.is_none() && failed.is_none() {
+            for signal in signals {
+                let _ = signal.send(());
+            }
+            return Ok(self);
+        }
+        drop(signals);
+        let ended = self.join();
+        match failed {
+            Some((shard, error)) => Err(StartError::Ring(shard, error)),
+            None => {
+                Err(ended.map_or_else(StartError::Executor, |()| StartError::Silent(silent.unwrap_or(0))))
             }
         }
-        Ok(gateway)
     }
 
     fn shard_config(&self, config: &GatewayConfig, shard: u16) -> ShardConfig {
@@ -168,17 +198,22 @@ impl Gateway {
 
     /// No new connections, no new commands; what is on its way is still delivered.
     pub fn stop_taking(&self) {
-        self.control(Control::StopTaking);
+        self.control(&Control::StopTaking);
+    }
+
+    /// New connections are let in by `policy` from now on; sessions that are open stay.
+    pub fn set_policy(&self, policy: &Arc<Policy>) {
+        self.control(&Control::Policy(Arc::clone(policy)));
     }
 
     /// Closes every session with 1001; the shards end when the last one has gone.
     pub fn close(&self) {
-        self.control(Control::Close);
+        self.control(&Control::Close);
     }
 
-    fn control(&self, control: Control) {
+    fn control(&self, control: &Control) {
         for inbox in &*self.inboxes {
-            inbox.control(control);
+            inbox.control(control.clone());
         }
     }
 
@@ -202,27 +237,24 @@ struct Thread<S> {
     ring: RingConfig,
     listener: Listener,
     service: S,
-    barrier: Arc<Barrier>,
+    end: Arc<Barrier>,
     started: mpsc::Sender<(u16, Result<(), RingError>)>,
+    go: mpsc::Receiver<()>,
     failed: Arc<AtomicBool>,
 }
 
 impl<S: Service> Thread<S> {
     fn run(self) {
         let inbox = Arc::clone(&self.config.inboxes[usize::from(self.shard)]);
-        let ring = UringRing::new(self.ring, Some(self.listener));
-        self.barrier.wait();
-        let ring = match ring {
-            Ok(ring) => {
-                let _ = self.started.send((self.shard, Ok(())));
-                ring
-            }
-            Err(error) => {
-                inbox.close();
-                let _ = self.started.send((self.shard, Err(error)));
-                self.barrier.wait();
-                return;
-            }
+        let (ring, told) = match UringRing::new(self.ring, Some(self.listener)) {
+            Ok(ring) => (Some(ring), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let _ = self.started.send((self.shard, told));
+        drop(self.started);
+        let (Some(ring), Ok(())) = (ring, self.go.recv()) else {
+            inbox.close();
+            return;
         };
         let mut shard = Shard::new(self.config, ring, self.service);
         let guard = FailedUnlessEnded { failed: &self.failed, inbox: &inbox };
@@ -231,7 +263,7 @@ impl<S: Service> Thread<S> {
         } else {
             std::mem::forget(guard);
         }
-        self.barrier.wait();
+        self.end.wait();
     }
 }
 

@@ -5,7 +5,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use protocol::command::MessageType;
 use protocol::record::UpstreamRecord;
-use protocol::{ConversationId, ErrorCode, MessageId, UnixMs, UserId};
+use protocol::{Bucket, ConversationId, ErrorCode, MessageId, Rate, UnixMs, UserId};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub enum Writers {
     ByName,
     /// The members of a group whose window is open, ascending.
     Members(Arc<[UserId]>),
+    /// A large group: of each sender in the batch, whether their window is open.
+    Large(HashMap<UserId, bool, RandomState>),
     /// There is no such group.
     NoGroup,
 }
@@ -66,6 +68,57 @@ pub trait Knowledge {
     fn known(&self, key: ClientKey<'_>) -> Option<Known>;
     /// The partition's epoch and the first offset that has not been persisted.
     fn partition(&self, partition: u16) -> (u8, u64);
+    /// What `world` has room for.
+    fn world(&self) -> &World;
+}
+
+/// The rates of `world`: of each sender, and of all together. Their clock is when the gateway took
+/// each message, so that a replay decides the same.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    rates: WorldRates,
+    all: Bucket,
+    users: HashMap<UserId, Bucket, RandomState>,
+}
+
+/// How much `world` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorldRates {
+    /// Of each sender.
+    pub user: Rate,
+    /// Of all together.
+    pub all: Rate,
+}
+
+impl Default for WorldRates {
+    fn default() -> Self {
+        Self { user: Rate::new(1, 5), all: Rate::new(100, 200) }
+    }
+}
+
+/// Buckets of `world` beyond which the full ones are let go.
+const WORLD_BUCKETS_MAX: usize = 4_096;
+
+impl World {
+    /// With nothing sent yet.
+    pub fn new(rates: WorldRates) -> Self {
+        Self { rates, ..Self::default() }
+    }
+
+    /// Takes the room of one message; `false` if there is none.
+    pub fn take(&mut self, sender: UserId, at: UnixMs) -> bool {
+        if self.users.len() > WORLD_BUCKETS_MAX {
+            self.users.retain(|_, bucket| !bucket.is_full(at.0));
+        }
+        let mut all = self.all;
+        let mut user = self.users.get(&sender).copied().unwrap_or_default();
+        let taken = all.take(self.rates.all, at.0) && user.take(self.rates.user, at.0);
+        if taken {
+            self.all = all;
+            self.users.insert(sender, user);
+        }
+        taken
+    }
 }
 
 /// A hash of what a message says, to tell a repeat from a reused id.
@@ -79,6 +132,8 @@ pub fn decide(records: &[Polled<UpstreamRecord>], knowledge: &impl Knowledge) ->
     let mut last_seqs: HashMap<ConversationId, u64, RandomState> = HashMap::default();
     let mut in_batch: HashMap<ClientKey<'_>, Known, RandomState> = HashMap::default();
     let mut decisions = Vec::with_capacity(records.len());
+    // Copied only by a batch that writes into `world`; learnt from once it is committed.
+    let mut world: Option<World> = None;
     for Polled { partition, offset, record } in records {
         let key = (record.conversation, record.sender, &*record.client_msg_id);
         let conversation = knowledge.conversation(record.conversation);
@@ -92,6 +147,14 @@ pub fn decide(records: &[Polled<UpstreamRecord>], knowledge: &impl Knowledge) ->
             (None, _) if *offset < next_offset => Decision::Skip,
             (_, Err(code)) => Decision::Refuse(code),
             (Some(_), Ok(())) => Decision::Refuse(ErrorCode::IdReused),
+            (None, Ok(()))
+                if record.conversation == ConversationId::World
+                    && !world
+                        .get_or_insert_with(|| knowledge.world().clone())
+                        .take(record.sender, record.received_at) =>
+            {
+                Decision::Refuse(ErrorCode::RateLimited)
+            }
             (None, Ok(())) => {
                 let last = last_seqs.entry(record.conversation).or_insert(conversation.last_seq);
                 *last += 1;
@@ -109,6 +172,7 @@ fn may_write(conversation: &Conversation, record: &UpstreamRecord) -> Result<(),
     let may = match (&conversation.writers, record.conversation) {
         (Writers::NoGroup, _) => return Err(ErrorCode::ConversationNotFound),
         (Writers::Members(members), _) => members.binary_search(&record.sender).is_ok(),
+        (Writers::Large(senders), _) => senders.get(&record.sender).copied().unwrap_or(false),
         (Writers::ByName, ConversationId::Single(a, b)) => record.sender == a || record.sender == b,
         (Writers::ByName, _) => true,
     };

@@ -3,9 +3,11 @@
 //! Routes are read after the batch is committed and after every route change that has arrived: who
 //! registered too late for a message finds it by the `sync` that follows `connected`.
 
-use crate::decide::{Decision, Known};
+use crate::clock;
+use crate::decide::{Decision, Known, WorldRates};
+use crate::fanout::{LargeMessage, TaskSender};
 use crate::stats::Stats;
-use bus::directory::{Directory, Memory};
+use bus::directory::{Directory, Memory, PerShard};
 use bus::{Downlink, Downstream, Parker, Polled, RouteChange, RouteSource, Waker};
 use crossbeam_queue::ArrayQueue;
 use foldhash::fast::RandomState;
@@ -13,7 +15,7 @@ use hashbrown::HashMap;
 use protocol::event::{self, Message};
 use protocol::limits::{DISTRIBUTE_QUEUE_BATCHES, DOWNSTREAM_RECORD_BYTES_MAX};
 use protocol::record::{DownstreamBatch, DownstreamEntry, EntryKind, Targets, UpstreamRecord};
-use protocol::{ConversationId, ErrorCode, GatewayId, Origin, SessionRef, UserId};
+use protocol::{ConversationId, ErrorCode, GatewayId, Origin, SessionRef, UnixMs, UserId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,8 +32,19 @@ pub struct Batch {
     pub records: Vec<Polled<UpstreamRecord>>,
     /// What became of each.
     pub decisions: Vec<Decision>,
-    /// The members of the groups written into, as they were at COMMIT.
-    pub groups: HashMap<ConversationId, Arc<[UserId]>, RandomState>,
+    /// Who is in the groups written into, as it was at COMMIT.
+    pub groups: HashMap<ConversationId, Audience, RandomState>,
+    /// When it was committed.
+    pub committed_at: UnixMs,
+}
+
+/// Who is in a group.
+#[derive(Debug, Clone)]
+pub enum Audience {
+    /// These.
+    Members(Arc<[UserId]>),
+    /// Too many: they are reached by bucket ranges.
+    Large,
 }
 
 #[derive(Debug)]
@@ -80,13 +93,27 @@ pub fn queue(parker: &Parker) -> (BatchSender, BatchReceiver) {
 pub struct Distributor<R: RouteSource, D: Downlink> {
     routes: R,
     downlink: D,
+    large: TaskSender,
     directory: Memory,
     stats: Arc<Stats>,
     /// The shards there are, for `world`.
     gateway: GatewayId,
     shards: u16,
+    world: WorldRates,
     changes: Vec<RouteChange>,
-    found: Vec<Origin>,
+}
+
+/// What a distributor needs to know.
+#[derive(Debug, Clone)]
+pub struct DistributorConfig {
+    /// Where routes live.
+    pub directory: Memory,
+    /// The gateway whose shards are served.
+    pub gateway: GatewayId,
+    /// How many there are.
+    pub shards: u16,
+    /// What `world` takes, for the words of a refusal.
+    pub world: WorldRates,
 }
 
 /// What is collected for one shard.
@@ -100,9 +127,15 @@ type Outboxes = HashMap<(GatewayId, u16), Outbox, RandomState>;
 
 impl<R: RouteSource, D: Downlink> Distributor<R, D> {
     /// A distributor for the shards of `gateway`.
-    pub fn new(routes: R, downlink: D, gateway: GatewayId, shards: u16, stats: Arc<Stats>) -> Self {
-        let directory = Memory::default();
-        Self { routes, downlink, directory, stats, gateway, shards, changes: Vec::new(), found: Vec::new() }
+    pub fn new(
+        routes: R,
+        downlink: D,
+        large: TaskSender,
+        config: DistributorConfig,
+        stats: Arc<Stats>,
+    ) -> Self {
+        let DistributorConfig { directory, gateway, shards, world } = config;
+        Self { routes, downlink, large, directory, stats, gateway, shards, world, changes: Vec::new() }
     }
 
     /// Distributes until the persister has ended and its last batch is out.
@@ -115,6 +148,8 @@ impl<R: RouteSource, D: Downlink> Distributor<R, D> {
             if let Some(batch) = queue.batches.pop() {
                 self.take_routes();
                 self.distribute(&batch);
+                let took = clock::now().0.saturating_sub(batch.committed_at.0);
+                self.stats.distribute_latency.record(took, 1);
             } else if ended {
                 return;
             } else {
@@ -162,7 +197,7 @@ impl<R: RouteSource, D: Downlink> Distributor<R, D> {
                 Decision::Refuse(code) => {
                     tracing::debug!(trace_id = %record.trace_id, code = code.as_str(), "refused");
                     let id = Some(&*record.client_msg_id);
-                    let error = event::error(*code, reason(*code), id, Some(&record.trace_id));
+                    let error = event::error(*code, &reason(*code, self.world), id, Some(&record.trace_id));
                     self.tell_session(&mut outboxes, EntryKind::Error, record.origin, error);
                 }
                 Decision::Skip => {}
@@ -187,45 +222,34 @@ impl<R: RouteSource, D: Downlink> Distributor<R, D> {
         batch: &Batch,
     ) {
         let payload = event::new_message(message);
-        let exclude = Some(record.origin.session);
-        let mut per_shard: HashMap<(GatewayId, u16), Vec<UserId>, RandomState> = HashMap::default();
+        let from = record.origin;
+        let exclude = |gateway| (from.gateway == gateway).then_some(from.session);
+        let mut per_shard = PerShard::default();
         match record.conversation {
             ConversationId::World => {
                 for shard in 0..self.shards {
-                    let entry = message_entry(Targets::All, exclude, &payload);
+                    let entry = message_entry(Targets::All, exclude(self.gateway), &payload);
                     self.put(outboxes, self.gateway, shard, entry);
                 }
                 return;
             }
             ConversationId::Single(a, b) => {
-                self.find_shards(a, &mut per_shard);
-                self.find_shards(b, &mut per_shard);
+                self.directory.shards_of(&mut [a, b].into_iter(), &mut per_shard);
             }
-            ConversationId::Group(_) => {
-                let members = batch.groups.get(&record.conversation).cloned();
-                for user in members.iter().flat_map(|members| members.iter()) {
-                    self.find_shards(*user, &mut per_shard);
+            ConversationId::Group(_) => match batch.groups.get(&record.conversation) {
+                Some(Audience::Members(members)) => {
+                    self.directory.shards_of(&mut members.iter().copied(), &mut per_shard);
                 }
-            }
+                Some(Audience::Large) => {
+                    let message = LargeMessage { seq: message.seq_id, payload: payload.into(), from };
+                    return self.large.send(record.conversation, message);
+                }
+                None => {}
+            },
         }
         for ((gateway, shard), users) in per_shard {
-            let entry = message_entry(Targets::Users(users), exclude, &payload);
+            let entry = message_entry(Targets::Users(users), exclude(gateway), &payload);
             self.put(outboxes, gateway, shard, entry);
-        }
-    }
-
-    fn find_shards(
-        &mut self,
-        user: UserId,
-        per_shard: &mut HashMap<(GatewayId, u16), Vec<UserId>, RandomState>,
-    ) {
-        self.found.clear();
-        self.directory.routes(user, &mut self.found);
-        for route in &self.found {
-            let users = per_shard.entry((route.gateway, route.session.shard)).or_default();
-            if users.last() != Some(&user) {
-                users.push(user);
-            }
         }
     }
 
@@ -242,7 +266,8 @@ impl<R: RouteSource, D: Downlink> Distributor<R, D> {
         outbox.batch.entries.push(entry);
     }
 
-    fn send_batch(&mut self, gateway: GatewayId, shard: u16, batch: DownstreamBatch) {
+    fn send_batch(&mut self, gateway: GatewayId, shard: u16, mut batch: DownstreamBatch) {
+        batch.sent_at = clock::now();
         self.stats.downstream_entries.add(batch.entries.len() as u64);
         self.send(gateway, shard, Downstream::Batch(batch));
     }
@@ -274,11 +299,17 @@ fn message<'a>(record: &'a UpstreamRecord, known: &Known) -> Message<'a> {
     }
 }
 
-fn reason(code: ErrorCode) -> &'static str {
+fn reason(code: ErrorCode, world: WorldRates) -> String {
     match code {
-        ErrorCode::NotAMember => "you are not a member of this conversation",
-        ErrorCode::ConversationNotFound => "there is no such conversation",
-        ErrorCode::IdReused => "tempMessageId was used before in this conversation, with other content",
-        _ => "the message could not be stored; it has been put aside for the operator",
+        ErrorCode::NotAMember => "you are not a member of this conversation".into(),
+        ErrorCode::ConversationNotFound => "there is no such conversation".into(),
+        ErrorCode::IdReused => {
+            "tempMessageId was used before in this conversation, with other content".into()
+        }
+        ErrorCode::RateLimited => format!(
+            "world takes {} of each user and {} of all: send it again in a moment",
+            world.user, world.all
+        ),
+        _ => "the message could not be stored; it has been put aside for the operator".into(),
     }
 }

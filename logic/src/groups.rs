@@ -5,6 +5,7 @@
 use crate::clock;
 use crate::store::StoreError;
 use crate::store::sqlite::{SqliteStore, begin, classify, key, last_seq, rollback};
+use protocol::limits::MEMBER_BUCKETS;
 use protocol::{ConversationId, UserId};
 use sqlx::{Row, SqliteConnection};
 use thiserror::Error;
@@ -81,35 +82,51 @@ impl From<sqlx::Error> for GroupError {
 pub struct Groups {
     store: SqliteStore,
     partitions: u16,
+    /// With more members than this a group becomes large, for ever.
+    large_from: u32,
 }
 
 impl Groups {
     /// Through a connection of its own.
-    pub fn new(store: SqliteStore, partitions: u16) -> Self {
-        Self { store, partitions }
+    pub fn new(store: SqliteStore, partitions: u16, large_from: u32) -> Self {
+        Self { store, partitions, large_from }
     }
 
     /// Makes a group of `owner` and `members`; returns its id.
     pub async fn create(&mut self, owner: UserId, name: &str, members: &[UserId]) -> Result<u64, GroupError> {
-        let partitions = self.partitions;
+        let (partitions, _turn) = (self.partitions, self.store.turn.wait().await);
         let connection = &mut self.store.connection;
         begin(connection).await?;
-        let made = create(connection, owner, name, members, partitions).await;
+        let mut made = create(connection, owner, name, members, partitions).await;
+        if let Ok(group) = made {
+            made = grow(connection, group, self.large_from).await.map(|()| group);
+        }
         end(connection, made).await
     }
 
-    /// Adds users; who is in already stays as they are, who was in before gets a new window.
-    pub async fn add(&mut self, group: u64, caller: UserId, users: &[UserId]) -> Result<(), GroupError> {
-        let partitions = self.partitions;
+    /// Adds users; who is in already stays as they are, who was in before gets a new window. Returns
+    /// those who are new.
+    pub async fn add(
+        &mut self,
+        group: u64,
+        caller: UserId,
+        users: &[UserId],
+    ) -> Result<Vec<UserId>, GroupError> {
+        let (partitions, _turn) = (self.partitions, self.store.turn.wait().await);
         let connection = &mut self.store.connection;
         begin(connection).await?;
-        let added = add(connection, group, caller, users, partitions).await;
+        let mut added = add(connection, group, caller, users, partitions).await;
+        if added.is_ok()
+            && let Err(error) = grow(connection, group, self.large_from).await
+        {
+            added = Err(error);
+        }
         end(connection, added).await
     }
 
     /// Removes a user: by the owner or an admin, or by oneself.
     pub async fn remove(&mut self, group: u64, caller: UserId, user: UserId) -> Result<(), GroupError> {
-        let partitions = self.partitions;
+        let (partitions, _turn) = (self.partitions, self.store.turn.wait().await);
         let connection = &mut self.store.connection;
         begin(connection).await?;
         let removed = remove(connection, group, caller, user, partitions).await;
@@ -124,6 +141,7 @@ impl Groups {
         user: UserId,
         role: Role,
     ) -> Result<(), GroupError> {
+        let _turn = self.store.turn.wait().await;
         let connection = &mut self.store.connection;
         begin(connection).await?;
         let set = set_role(connection, group, caller, user, role).await;
@@ -210,17 +228,32 @@ async fn add(
     caller: UserId,
     users: &[UserId],
     partitions: u16,
-) -> Result<(), GroupError> {
+) -> Result<Vec<UserId>, GroupError> {
     let role = role_of(connection, group, caller).await?;
     if !matches!(role, Some(Role::Owner | Role::Admin)) {
         return Err(GroupError::Forbidden("only the owner and admins may add members"));
     }
     let join_seq = raise_version(connection, group, partitions).await?;
+    let mut added = Vec::new();
     for user in users {
         if role_of(connection, group, *user).await?.is_none() {
             put_member(connection, group, *user, Role::Member, join_seq).await?;
+            added.push(*user);
         }
     }
+    Ok(added)
+}
+
+/// Makes a group large once it has more members than `large_from`.
+async fn grow(connection: &mut SqliteConnection, group: u64, large_from: u32) -> Result<(), GroupError> {
+    sqlx::query(
+        "UPDATE conversations SET large = 1 WHERE conversation_id = ?1 AND large = 0 AND ?2 < \
+         (SELECT COUNT(*) FROM conversation_members WHERE conversation_id = ?1 AND leave_seq IS NULL)",
+    )
+    .bind(key(ConversationId::Group(group)))
+    .bind(large_from)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -347,15 +380,13 @@ async fn put_member(
     role: Role,
     join_seq: u64,
 ) -> Result<(), GroupError> {
-    /// Buckets that a large group's members are spread over.
-    const BUCKETS: u16 = 64;
     sqlx::query(
         "INSERT OR REPLACE INTO conversation_members \
          (conversation_id, user_id, bucket, role, join_seq, leave_seq, read_seq, joined_at) VALUES (?, ?, ?, ?, ?, NULL, ?, ?)",
     )
     .bind(key(ConversationId::Group(group)))
     .bind(user.0 as i64)
-    .bind(protocol::partition::shard_of(user, BUCKETS))
+    .bind(protocol::partition::shard_of(user, MEMBER_BUCKETS))
     .bind(role.as_str())
     .bind(join_seq as i64)
     .bind(join_seq as i64)

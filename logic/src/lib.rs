@@ -3,7 +3,8 @@
 //! - [`decide`]: what becomes of each record, a pure function;
 //! - [`persist`]: a batch in one transaction, under the fence;
 //! - [`distribute`]: after COMMIT, acks and messages to the shards of those who should see them;
-//! - [`query`] answers `sync`;
+//! - [`fanout`]: large groups, by bucket ranges;
+//! - [`query`] answers `sync`, moves read marks, passes on who is typing;
 //! - [`groups`] and [`http`]: who is in a group;
 //! - [`store`]: the tables;
 //! - [`worker`]: the threads of one worker.
@@ -11,12 +12,15 @@
 mod clock;
 pub mod decide;
 pub mod distribute;
+pub mod fanout;
 pub mod groups;
 pub mod http;
+pub mod outbound;
 pub mod persist;
 pub mod query;
 pub mod stats;
 pub mod store;
+pub mod sync;
 pub mod worker;
 
 pub use stats::Stats;

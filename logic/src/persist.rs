@@ -1,9 +1,12 @@
 //! The persister: batches from the road, each in one transaction.
 
-use crate::decide::{ClientKey, Conversation, Decision, Knowledge, Known, Writers, decide};
-use crate::distribute::{Batch, BatchSender};
+use crate::clock;
+use crate::decide::{
+    ClientKey, Conversation, Decision, Knowledge, Known, World, WorldRates, Writers, decide,
+};
+use crate::distribute::{Audience, Batch, BatchSender};
 use crate::stats::Stats;
-use crate::store::{Advance, Commit, DeadLetter, NewMessage, Partition, Store, StoreError};
+use crate::store::{Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError};
 use bus::{Polled, UpstreamSource};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -49,6 +52,7 @@ impl Warm {
 struct Cache {
     conversations: HashMap<ConversationId, Warm, RandomState>,
     partitions: Vec<Partition>,
+    world: World,
     /// Messages that the store was asked for by key, for this batch.
     found: HashMap<(ConversationId, UserId, Box<str>), Known, RandomState>,
 }
@@ -70,6 +74,10 @@ impl Knowledge for Cache {
         let partition = self.partitions[usize::from(partition)];
         (partition.epoch, partition.next_offset)
     }
+
+    fn world(&self) -> &World {
+        &self.world
+    }
 }
 
 /// The persister of one worker.
@@ -82,8 +90,9 @@ pub struct Persister<S: Store> {
 
 impl<S: Store> Persister<S> {
     /// Reads where the partitions stand.
-    pub async fn new(mut store: S, stats: Arc<Stats>) -> Result<Self, StoreError> {
-        let cache = Cache { partitions: store.partitions().await?, ..Cache::default() };
+    pub async fn new(mut store: S, world: WorldRates, stats: Arc<Stats>) -> Result<Self, StoreError> {
+        let (partitions, world) = (store.partitions().await?, World::new(world));
+        let cache = Cache { partitions, world, ..Cache::default() };
         Ok(Self { store, cache, stats, pause: RETRY_PAUSE_MIN })
     }
 
@@ -108,9 +117,20 @@ impl<S: Store> Persister<S> {
                 continue;
             }
             self.stats.records.add(records.len() as u64);
+            self.measure_arrival(&records);
             let decisions = runtime.block_on(self.persist(&records));
-            let groups = self.groups(&records);
-            out.send(Batch { records: std::mem::take(&mut records), decisions, groups });
+            let (groups, committed_at) = (self.groups(&records), clock::now());
+            out.send(Batch { records: std::mem::take(&mut records), decisions, groups, committed_at });
+        }
+    }
+
+    /// How long records were on their way, by the shard that they came from.
+    fn measure_arrival(&self, records: &Records) {
+        let now = clock::now();
+        for Polled { record, .. } in records {
+            self.stats
+                .upstream(record.origin.session.shard)
+                .record(now.0.saturating_sub(record.received_at.0), 1);
         }
     }
 
@@ -152,11 +172,12 @@ impl<S: Store> Persister<S> {
         }
     }
 
-    /// The members of the groups that something was written into, as they were at COMMIT.
-    fn groups(&self, records: &Records) -> HashMap<ConversationId, Arc<[UserId]>, RandomState> {
+    /// Who is in the groups that something was written into, as it was at COMMIT.
+    fn groups(&self, records: &Records) -> HashMap<ConversationId, Audience, RandomState> {
         let ids = records.iter().map(|polled| polled.record.conversation);
         ids.filter_map(|id| match &self.cache.conversations.get(&id)?.conversation.writers {
-            Writers::Members(members) => Some((id, Arc::clone(members))),
+            Writers::Members(members) => Some((id, Audience::Members(Arc::clone(members)))),
+            Writers::Large(_) => Some((id, Audience::Large)),
             Writers::ByName | Writers::NoGroup => None,
         })
         .collect()
@@ -191,10 +212,14 @@ impl<S: Store> Persister<S> {
         let letters: Vec<_> = letters.unwrap_or_default();
         let messages = new_messages(records, &decisions);
         let advances = self.advances(records);
-        match self.store.commit(&advances, &messages, &letters).await? {
+        let begun = clock::now();
+        let committed = self.store.commit(&advances, &messages, &letters).await?;
+        self.stats.commit_latency.record(clock::now().0.saturating_sub(begun.0), 1);
+        match committed {
             Commit::Done => {
                 self.stats.batches.add(1);
                 self.learn(&messages, &advances);
+                self.learn_world(records, &decisions);
                 self.count(&decisions);
                 Ok(Some(decisions))
             }
@@ -244,22 +269,31 @@ impl<S: Store> Persister<S> {
         }
         for Polled { record, .. } in records {
             let id = record.conversation;
-            if self.cache.conversations.contains_key(&id) {
-                continue;
+            if !self.cache.conversations.contains_key(&id) {
+                let writers = self.load_writers(id).await?;
+                let conversation = Conversation { last_seq: self.store.last_seq(id).await?, writers };
+                let warm = Warm { conversation, ids: HashMap::default(), order: VecDeque::new() };
+                self.cache.conversations.insert(id, warm);
             }
-            let writers = match id {
-                ConversationId::Group(_) => self
-                    .store
-                    .members(id)
-                    .await?
-                    .map_or(Writers::NoGroup, |members| Writers::Members(members.into())),
-                ConversationId::Single(..) | ConversationId::World => Writers::ByName,
-            };
-            let conversation = Conversation { last_seq: self.store.last_seq(id).await?, writers };
-            let warm = Warm { conversation, ids: HashMap::default(), order: VecDeque::new() };
-            self.cache.conversations.insert(id, warm);
+            let warm = self.cache.conversations.get_mut(&id).expect("loaded above");
+            if let Writers::Large(senders) = &mut warm.conversation.writers
+                && !senders.contains_key(&record.sender)
+            {
+                senders.insert(record.sender, self.store.is_member(id, record.sender).await?);
+            }
         }
         Ok(())
+    }
+
+    async fn load_writers(&mut self, id: ConversationId) -> Result<Writers, StoreError> {
+        Ok(match id {
+            ConversationId::Group(_) => match self.store.members(id).await? {
+                None => Writers::NoGroup,
+                Some(Members::Large) => Writers::Large(HashMap::default()),
+                Some(Members::Listed(members)) => Writers::Members(members.into()),
+            },
+            ConversationId::Single(..) | ConversationId::World => Writers::ByName,
+        })
     }
 
     fn advances(&self, records: &Records) -> Vec<Advance> {
@@ -287,6 +321,14 @@ impl<S: Store> Persister<S> {
         }
     }
 
+    fn learn_world(&mut self, records: &Records, decisions: &[Decision]) {
+        for (Polled { record, .. }, decision) in records.iter().zip(decisions) {
+            if record.conversation == ConversationId::World && matches!(decision, Decision::Insert(_)) {
+                self.cache.world.take(record.sender, record.received_at);
+            }
+        }
+    }
+
     fn count(&self, decisions: &[Decision]) {
         for decision in decisions {
             let count = match decision {
@@ -295,6 +337,7 @@ impl<S: Store> Persister<S> {
                 Decision::Refuse(ErrorCode::NotAMember) => &self.stats.refused_not_a_member,
                 Decision::Refuse(ErrorCode::ConversationNotFound) => &self.stats.refused_not_found,
                 Decision::Refuse(ErrorCode::IdReused) => &self.stats.refused_id_reused,
+                Decision::Refuse(ErrorCode::RateLimited) => &self.stats.refused_rate,
                 Decision::Refuse(_) | Decision::Skip => continue,
             };
             count.add(1);

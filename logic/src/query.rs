@@ -1,180 +1,171 @@
-//! The query thread: answers `sync` from the store, within the reader's window.
+//! The query thread: answers `sync` from the store, within the reader's window; moves read marks,
+//! and passes on who is typing.
 
+use crate::clock;
+use crate::outbound::Outbound;
 use crate::stats::Stats;
+use crate::store::conversations::Mark;
 use crate::store::read::{Reader, Window};
-use crate::store::{StoreError, StoredMessage};
-use bus::{Downlink, Downstream, QuerySource};
-use protocol::command::SyncRequest;
-use protocol::event::{self, Message, SyncPart};
-use protocol::limits::SYNC_RESULT_BYTES_MAX;
-use protocol::record::{DownstreamBatch, DownstreamEntry, EntryKind, Query, QueryRecord, Targets};
-use protocol::{ConversationId, ErrorCode, Origin, UserId};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Members, StoreError};
+use crate::sync;
+use bus::{Downlink, QuerySource};
+use protocol::event;
+use protocol::limits::TYPING_AGE_MS_MAX;
+use protocol::record::{EntryKind, Query, QueryRecord};
+use protocol::{ConversationId, ErrorCode, Origin, UnixMs, UserId};
+use std::sync::Arc;
 use std::time::Duration;
 
 const POLL_WAIT: Duration = Duration::from_millis(500);
 /// Queries taken at a time.
 const QUERIES_PER_POLL: usize = 64;
-/// What a message costs in a `sync-result` beside its texts, bytes.
-const MESSAGE_OVERHEAD_BYTES: usize = 280;
-/// What a conversation costs, bytes.
-const PART_OVERHEAD_BYTES: usize = 160;
 
-/// Answers queries until the road is closed.
-pub fn run(
-    mut source: impl QuerySource,
-    mut downlink: impl Downlink,
-    mut reader: Reader,
-    stats: &Stats,
-    runtime: &tokio::runtime::Runtime,
-) {
-    let mut records = Vec::new();
-    while source.poll(QUERIES_PER_POLL, POLL_WAIT, &mut records) {
-        for record in records.drain(..) {
-            let answer = runtime.block_on(answer(&mut reader, &record));
-            let (kind, payload) = match answer {
-                Ok(payload) => {
-                    stats.queries.add(1);
-                    (EntryKind::SyncResult, payload)
+/// The query thread of one worker.
+pub struct Queries<D> {
+    /// Reads.
+    pub reader: Reader,
+    /// Writes read marks.
+    pub store: SqliteStore,
+    /// Tells sessions and users.
+    pub outbound: Outbound<D>,
+    /// Counts.
+    pub stats: Arc<Stats>,
+}
+
+impl<D: Downlink> Queries<D> {
+    /// Answers queries until the road is closed.
+    pub fn run(mut self, mut source: impl QuerySource, runtime: &tokio::runtime::Runtime) {
+        let mut records = Vec::new();
+        while source.poll(QUERIES_PER_POLL, POLL_WAIT, &mut records) {
+            let mut marks = Vec::new();
+            for record in records.drain(..) {
+                let done = runtime.block_on(self.answer(&record, &mut marks));
+                match done {
+                    Ok(()) => self.stats.queries.add(1),
+                    Err(error) => self.fail(&record, &error),
                 }
-                Err(error) => {
-                    stats.queries_failed.add(1);
-                    tracing::warn!(%error, "a query failed");
-                    let text = "the history can't be read now: sync again in a moment";
-                    (
-                        EntryKind::Error,
-                        event::error(ErrorCode::Internal, text, None, record.trace_id.as_deref()),
-                    )
-                }
-            };
-            send(&mut downlink, record.origin, kind, payload, stats);
+            }
+            if !marks.is_empty() {
+                runtime.block_on(self.mark_read(marks));
+            }
         }
     }
-}
 
-fn send(downlink: &mut impl Downlink, origin: Origin, kind: EntryKind, payload: Vec<u8>, stats: &Stats) {
-    let targets = Targets::Session(origin.session);
-    let entry = DownstreamEntry { kind, targets, exclude: None, payload: payload.into() };
-    let batch = Downstream::Batch(DownstreamBatch { entries: vec![entry] });
-    stats.downstream_records.add(1);
-    stats.downstream_entries.add(1);
-    if downlink.send(origin.gateway, origin.session.shard, batch).is_err() {
-        stats.downstream_gone.add(1);
+    async fn answer(
+        &mut self,
+        record: &QueryRecord,
+        marks: &mut Vec<(Mark, Origin)>,
+    ) -> Result<(), StoreError> {
+        match &record.query {
+            Query::Sync { conversations, limit } => {
+                let trace_id = record.trace_id.as_deref();
+                let payload =
+                    sync::answer(&mut self.reader, record.user, conversations, *limit, trace_id).await?;
+                self.outbound.tell_session(EntryKind::SyncResult, record.origin, payload);
+            }
+            Query::MarkRead { conversation, seq } => {
+                match may_mark(&mut self.reader, *conversation, record.user).await? {
+                    Ok(()) => marks.push((
+                        Mark { conversation: *conversation, user: record.user, seq: *seq },
+                        record.origin,
+                    )),
+                    Err((code, text)) => self.refuse(record, code, text),
+                }
+            }
+            Query::Typing { conversation, at } => self.typing(record, *conversation, *at).await?,
+        }
+        Ok(())
     }
-}
 
-/// The finished `sync-result`.
-pub async fn answer(reader: &mut Reader, record: &QueryRecord) -> Result<Vec<u8>, StoreError> {
-    let Query::Sync { conversations, limit } = &record.query;
-    let mut budget = SYNC_RESULT_BYTES_MAX.saturating_sub(conversations.len() * PART_OVERHEAD_BYTES + 256);
-    let mut pages = Vec::with_capacity(conversations.len());
-    for request in conversations {
-        pages.push(page(reader, record.user, request, *limit, &mut budget).await?);
+    /// In one transaction; then the reader's other sessions and the peer are told.
+    async fn mark_read(&mut self, marks: Vec<(Mark, Origin)>) {
+        let all: Vec<_> = marks.iter().map(|(mark, _)| *mark).collect();
+        match self.store.mark_read(&all).await {
+            Ok(moved) => {
+                for ((mark, origin), seq) in marks.into_iter().zip(moved) {
+                    let Some(seq) = seq else { continue };
+                    self.stats.marks_moved.add(1);
+                    let payload = event::read(mark.conversation, mark.user, seq);
+                    let told = told_of_read(&mark);
+                    self.outbound.tell_users(EntryKind::Read, &told, Some(origin), &payload);
+                }
+            }
+            Err(error) => {
+                self.stats.queries_failed.add(marks.len() as u64);
+                tracing::warn!(%error, "read marks could not be stored");
+                for (_, origin) in marks {
+                    let text = "the read mark can't be stored now: send it again in a moment";
+                    let payload = event::error(ErrorCode::Internal, text, None, None);
+                    self.outbound.tell_session(EntryKind::Error, origin, payload);
+                }
+            }
+        }
     }
-    let parts: Vec<_> = pages.iter().map(Page::part).collect();
-    Ok(event::sync_result(&parts, record.trace_id.as_deref()))
-}
 
-/// One conversation's part, owned.
-struct Page {
-    conversation: ConversationId,
-    found: Result<Found, ErrorCode>,
-}
-
-struct Found {
-    messages: Vec<StoredMessage>,
-    last_seq: u64,
-    has_more: bool,
-}
-
-async fn page(
-    reader: &mut Reader,
-    user: UserId,
-    request: &SyncRequest,
-    limit: u32,
-    budget: &mut usize,
-) -> Result<Page, StoreError> {
-    let conversation = request.conversation;
-    let (first, until) = match reader.window(conversation, user).await? {
-        Window::Open { after, until } => (after, until),
-        Window::NotAMember => return Ok(Page { conversation, found: Err(ErrorCode::NotAMember) }),
-        Window::NotFound => return Ok(Page { conversation, found: Err(ErrorCode::ConversationNotFound) }),
-    };
-    // A window that was opened and closed without a message in it holds nothing.
-    let last_seq = if until > first { until } else { 0 };
-    let after = match request.after_seq {
-        Some(after) => after.max(first),
-        None => until.saturating_sub(limit.into()).max(first),
-    };
-    let mut messages = reader.page(conversation, after, until, limit).await?;
-    let newest_asked = request.after_seq.is_none();
-    keep_what_fits(&mut messages, newest_asked, budget);
-    let has_more = match messages.last() {
-        Some(last) => last.seq < until,
-        None => after < until,
-    };
-    Ok(Page { conversation, found: Ok(Found { messages, last_seq, has_more }) })
-}
-
-/// Cuts the page to what is left of the event's bytes: at its end, so that a `sync` from there
-/// goes on without a gap. The newest are asked for from their end, so there the oldest go.
-fn keep_what_fits(messages: &mut Vec<StoredMessage>, newest: bool, budget: &mut usize) {
-    let cost = |message: &StoredMessage| {
-        // Escapes make a text at most six times as long.
-        let texts = [&message.content, &message.client_msg_id, &message.trace_id];
-        texts.iter().map(|text| escaped_len(text)).sum::<usize>()
-            + message.trace_id.len()
-            + MESSAGE_OVERHEAD_BYTES
-    };
-    let mut fits = |message: &StoredMessage| {
-        let cost = cost(message);
-        let fits = cost <= *budget;
-        *budget = if fits { *budget - cost } else { 0 };
-        fits
-    };
-    if newest {
-        let keep = messages.iter().rev().take_while(|message| fits(message)).count();
-        messages.drain(..messages.len() - keep);
-    } else {
-        let keep = messages.iter().take_while(|message| fits(message)).count();
-        messages.truncate(keep);
-    }
-}
-
-fn escaped_len(text: &str) -> usize {
-    text.bytes()
-        .map(|byte| match byte {
-            b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 2,
-            0..0x20 => 6,
-            _ => 1,
-        })
-        .sum()
-}
-
-impl Page {
-    fn part(&self) -> SyncPart<'_> {
-        let conversation_id = self.conversation;
-        match &self.found {
-            Err(code) => SyncPart::Refused { conversation_id, code: *code },
-            Ok(found) => SyncPart::Messages {
-                conversation_id,
-                messages: found.messages.iter().map(|message| view(conversation_id, message)).collect(),
-                last_seq: found.last_seq,
-                has_more: found.has_more,
+    /// To the other members online; a hint, so what is late or for too many is dropped and counted.
+    async fn typing(
+        &mut self,
+        record: &QueryRecord,
+        conversation: ConversationId,
+        at: UnixMs,
+    ) -> Result<(), StoreError> {
+        let late = clock::now().0.saturating_sub(at.0) > TYPING_AGE_MS_MAX;
+        let members = match conversation {
+            _ if late => None,
+            ConversationId::Single(a, b) => Some(vec![a, b]),
+            ConversationId::Group(_) => match self.reader.members(conversation).await? {
+                Some(Members::Listed(members)) => Some(members),
+                Some(Members::Large) | None => None,
             },
+            ConversationId::World => None,
+        };
+        match members {
+            Some(members) if !members.contains(&record.user) => {
+                self.refuse(record, ErrorCode::NotAMember, "you are not a member of this conversation");
+            }
+            Some(mut members) => {
+                members.retain(|user| *user != record.user);
+                let payload = event::typing(conversation, record.user);
+                self.outbound.tell_users(EntryKind::Typing, &members, None, &payload);
+            }
+            None => self.stats.typing_dropped.add(1),
         }
+        Ok(())
+    }
+
+    fn refuse(&mut self, record: &QueryRecord, code: ErrorCode, text: &str) {
+        let payload = event::error(code, text, None, record.trace_id.as_deref());
+        self.outbound.tell_session(EntryKind::Error, record.origin, payload);
+    }
+
+    fn fail(&mut self, record: &QueryRecord, error: &StoreError) {
+        self.stats.queries_failed.add(1);
+        tracing::warn!(%error, "a query failed");
+        self.refuse(record, ErrorCode::Internal, "the history can't be read now: try again in a moment");
     }
 }
 
-fn view(conversation_id: ConversationId, message: &StoredMessage) -> Message<'_> {
-    Message {
-        message_id: message.message_id,
-        client_msg_id: &message.client_msg_id,
-        conversation_id,
-        sender_id: message.sender,
-        content: &message.content,
-        message_type: message.message_type,
-        seq_id: message.seq,
-        created_at: message.created_at,
-        trace_id: &message.trace_id,
+/// Whether a user may mark a conversation as read.
+pub(crate) async fn may_mark(
+    reader: &mut Reader,
+    conversation: ConversationId,
+    user: UserId,
+) -> Result<Result<(), (ErrorCode, &'static str)>, StoreError> {
+    if conversation == ConversationId::World {
+        return Ok(Err((ErrorCode::InvalidMessage, "world has no read marks")));
+    }
+    Ok(match reader.window(conversation, user).await? {
+        Window::Open { .. } => Ok(()),
+        Window::NotAMember => Err((ErrorCode::NotAMember, "you are not a member of this conversation")),
+        Window::NotFound => Err((ErrorCode::ConversationNotFound, "there is no such conversation")),
+    })
+}
+
+/// The reader's other sessions, and the peer of a single conversation.
+pub(crate) fn told_of_read(mark: &Mark) -> Vec<UserId> {
+    match mark.conversation {
+        ConversationId::Single(a, b) => vec![a, b],
+        ConversationId::Group(_) | ConversationId::World => vec![mark.user],
     }
 }

@@ -1,14 +1,18 @@
-//! The threads of one worker: persister, distributor, query, HTTP.
+//! The threads of one worker: persister, distributor, scans of large groups, query, HTTP.
 
-use crate::distribute::{self, Distributor};
+use crate::decide::WorldRates;
+use crate::distribute::{self, Distributor, DistributorConfig};
+use crate::fanout;
 use crate::groups::Groups;
 use crate::http::{self, Api};
+use crate::outbound::Outbound;
 use crate::persist::Persister;
-use crate::query;
+use crate::query::Queries;
 use crate::stats::Stats;
 use crate::store::StoreError;
 use crate::store::read::Reader;
 use crate::store::sqlite::{self, SqliteConfig, SqliteStore};
+use bus::directory::Memory;
 use bus::{Downlink, Parker, QuerySource, RouteSource, UpstreamSource};
 use protocol::GatewayId;
 use protocol::token::Keys;
@@ -18,7 +22,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, oneshot, watch};
 
 /// What a worker is started with.
 #[derive(Debug, Clone)]
@@ -31,10 +35,18 @@ pub struct WorkerConfig {
     pub shards: u16,
     /// Where the HTTP API listens.
     pub http: SocketAddr,
-    /// The keys of tokens.
-    pub keys: Keys,
+    /// The keys of tokens, as they are now.
+    pub keys: watch::Receiver<Keys>,
     /// The key that signs development tokens; none outside `dev`.
     pub dev_key: Option<Arc<[u8]>>,
+    /// Where the socket is; `{host}` stands for the host that a client asked for.
+    pub socket_url: String,
+    /// Pages of other origins that may use the API.
+    pub origins: Vec<String>,
+    /// A group with more members than this is large, for ever.
+    pub large_group_members: u32,
+    /// What `world` takes.
+    pub world: WorldRates,
 }
 
 /// A worker's ends of the road.
@@ -98,26 +110,55 @@ impl Worker {
         U: UpstreamSource + 'static,
         Q: QuerySource + 'static,
         R: RouteSource + 'static,
-        D: Downlink + Clone + 'static,
+        D: Downlink + Clone + Sync + 'static,
     {
-        let stats = Arc::new(Stats::default());
+        let stats = Arc::new(Stats::new(config.shards));
         let partitions = roads.upstream.partitions();
-        let (persisting, querying, serving) = (runtime()?, runtime()?, runtime()?);
+        let (persisting, querying, serving, scanning) = (runtime()?, runtime()?, runtime()?, runtime()?);
         persisting.block_on(sqlite::prepare(&config.store, partitions))?;
-        let store = persisting.block_on(SqliteStore::open(&config.store))?;
-        let persister = persisting.block_on(Persister::new(store, Arc::clone(&stats)))?;
-        let reader = querying.block_on(Reader::open(&config.store.path))?;
-        let (http, http_stop, http_address) = serve_http(config, partitions, serving)?;
-
         let Roads { upstream, queries, routes, distributor: parker, downlink } = roads;
+        let outbound = Outbound::new(Memory::default(), downlink.clone(), Arc::clone(&stats));
+        let reader = |runtime: &Runtime| runtime.block_on(Reader::open(&config.store.path));
+        let store = |runtime: &Runtime| runtime.block_on(SqliteStore::open(&config.store));
+
+        let persister = Persister::new(store(&persisting)?, config.world, Arc::clone(&stats));
+        let persister = persisting.block_on(persister)?;
+        let (large, fanout) =
+            fanout::queue(outbound.clone(), reader(&scanning)?, &stats, config.gateway, config.shards);
+        let distributor = DistributorConfig {
+            directory: outbound.directory().clone(),
+            gateway: config.gateway,
+            shards: config.shards,
+            world: config.world,
+        };
         let (batches, received) = distribute::queue(&parker);
-        let distributor =
-            Distributor::new(routes, downlink.clone(), config.gateway, config.shards, Arc::clone(&stats));
-        let query_stats = Arc::clone(&stats);
+        let distributor = Distributor::new(routes, downlink, large, distributor, Arc::clone(&stats));
+        let query = Queries {
+            reader: reader(&querying)?,
+            store: store(&querying)?,
+            outbound: outbound.clone(),
+            stats: Arc::clone(&stats),
+        };
+        let api = Api {
+            groups: Arc::new(Mutex::new(Groups::new(
+                store(&serving)?,
+                partitions,
+                config.large_group_members,
+            ))),
+            reader: Arc::new(Mutex::new(reader(&serving)?)),
+            store: Arc::new(Mutex::new(store(&serving)?)),
+            tell: Arc::new(outbound),
+            keys: config.keys.clone(),
+            dev_key: config.dev_key.clone(),
+            socket_url: config.socket_url.as_str().into(),
+            origins: config.origins.clone().into(),
+        };
+        let (http, http_stop, http_address) = serve_http(config.http, api, serving)?;
         let threads = vec![
             spawn("persister", move || persister.run(upstream, batches, &persisting))?,
             spawn("distributor", move || distributor.run(&received, &parker))?,
-            spawn("query", move || query::run(queries, downlink, reader, &query_stats, &querying))?,
+            spawn("fanout", move || fanout.run(&scanning))?,
+            spawn("query", move || query.run(queries, &querying))?,
         ];
         Ok(Self { threads, http, http_stop, http_address, stats })
     }
@@ -148,14 +189,7 @@ impl Worker {
 
 type Serving = (JoinHandle<()>, oneshot::Sender<()>, SocketAddr);
 
-fn serve_http(config: &WorkerConfig, partitions: u16, runtime: Runtime) -> Result<Serving, StartError> {
-    let store = runtime.block_on(SqliteStore::open(&config.store))?;
-    let api = Api {
-        groups: Arc::new(Mutex::new(Groups::new(store, partitions))),
-        keys: config.keys.clone(),
-        dev_key: config.dev_key.clone(),
-    };
-    let address = config.http;
+fn serve_http(address: SocketAddr, api: Api, runtime: Runtime) -> Result<Serving, StartError> {
     let fail = |source| StartError::Http { address, source };
     let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).map_err(fail)?;
     let address = listener.local_addr().map_err(fail)?;

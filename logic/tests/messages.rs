@@ -4,6 +4,7 @@ mod support;
 
 use protocol::UserId;
 use protocol::record::{EntryKind, Targets};
+use serde_json::json;
 use support::{http, origin, seqs, start};
 
 #[test]
@@ -122,6 +123,33 @@ fn a_message_goes_to_everybody_online_in_one_record_and_not_to_the_session_it_ca
     assert_eq!(rig.worker.stats().downstream_records.get(), before + 1);
     rig.send(2, "world", "b", "x");
     assert_eq!(rig.next(EntryKind::Message).targets, Targets::All);
+    rig.stop();
+}
+
+#[test]
+fn world_takes_so_much_of_each_user_and_tells_who_sends_more() {
+    let data = tempfile::tempdir().unwrap();
+    let mut rig = start(data.path());
+    // This rig's world takes one a second of each user, and 2,000 at once.
+    for n in 0..2_001 {
+        rig.put(1, "world", &n.to_string(), "x");
+    }
+    rig.put(2, "world", "other", "x");
+    rig.uplink_flush();
+    for n in 0..2_000 {
+        rig.acked(&n.to_string());
+    }
+    let refused = rig.next(EntryKind::Error).event["data"].take();
+    assert_eq!((&refused["code"], &refused["retryable"]), (&json!("RATE_LIMITED"), &json!(true)));
+    assert!(
+        refused["message"].as_str().unwrap().contains("1 a second, 2000 at once of each user"),
+        "{refused}"
+    );
+    assert_eq!(rig.acked("other").0, 2_001, "others are not concerned, and no seq is lost");
+    rig.send(1, "world", "1999", "x");
+    assert_eq!(rig.acked("1999").0, 2_000, "a repeat needs no room");
+    rig.send_at(1, "world", "2000", "x", 2_000);
+    assert_eq!(rig.acked("2000").0, 2_002, "later there is room again");
     rig.stop();
 }
 

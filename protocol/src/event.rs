@@ -95,6 +95,60 @@ pub fn new_message(message: &Message<'_>) -> Vec<u8> {
     envelope("new-message", message, Some(message.trace_id))
 }
 
+/// `read`: `user` has read the conversation up to `seq`.
+pub fn read(conversation: ConversationId, user: UserId, seq: u64) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Data {
+        conversation_id: ConversationId,
+        user_id: UserId,
+        seq_id: u64,
+    }
+    envelope("read", Data { conversation_id: conversation, user_id: user, seq_id: seq }, None)
+}
+
+/// `typing`: `user` is typing in the conversation.
+pub fn typing(conversation: ConversationId, user: UserId) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Data {
+        conversation_id: ConversationId,
+        user_id: UserId,
+    }
+    envelope("typing", Data { conversation_id: conversation, user_id: user }, None)
+}
+
+/// What happened to a user's membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// They are in.
+    Added,
+    /// They are out.
+    Removed,
+}
+
+/// `conversation-update`, to the user concerned.
+pub fn conversation_update(conversation: ConversationId, change: Change) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Data {
+        conversation_id: ConversationId,
+        change: Change,
+    }
+    envelope("conversation-update", Data { conversation_id: conversation, change }, None)
+}
+
+/// `resync`: something may have been missed; `sync` after a random wait of up to `within_ms`.
+pub fn resync(within_ms: u32) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Data {
+        within_ms: u32,
+    }
+    envelope("resync", Data { within_ms }, None)
+}
+
 /// `pong`.
 pub fn pong(server_time: UnixMs, trace_id: Option<&str>) -> Vec<u8> {
     #[derive(Serialize)]
@@ -226,6 +280,19 @@ mod tests {
             read(&error(ErrorCode::NotAMember, "no", None, None)),
             json!({"type": "error", "data": data})
         );
+    }
+
+    #[test]
+    fn hints_name_the_conversation_and_the_user() {
+        let at = ConversationId::Group(5);
+        let data = json!({"conversationId": "group_5", "userId": "7", "seqId": 3});
+        assert_eq!(read(&super::read(at, UserId(7), 3)), json!({"type": "read", "data": data}));
+        let data = json!({"conversationId": "group_5", "userId": "7"});
+        assert_eq!(read(&typing(at, UserId(7))), json!({"type": "typing", "data": data}));
+        let data = json!({"conversationId": "group_5", "change": "removed"});
+        let event = read(&conversation_update(at, Change::Removed));
+        assert_eq!(event, json!({"type": "conversation-update", "data": data}));
+        assert_eq!(read(&resync(500)), json!({"type": "resync", "data": {"withinMs": 500}}));
     }
 
     #[test]

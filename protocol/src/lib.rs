@@ -9,11 +9,13 @@ pub mod event;
 pub mod ids;
 pub mod limits;
 pub mod partition;
+pub mod rate;
 pub mod record;
 pub mod time;
 pub mod token;
 
 pub use codes::{CloseCode, ErrorCode};
 pub use ids::{ConversationId, GatewayId, MessageId, Origin, SessionRef, UserId};
-pub use limits::Limits;
+pub use limits::{Limits, SessionPolicy};
+pub use rate::{Bucket, Rate};
 pub use time::UnixMs;

@@ -3,6 +3,7 @@
 //! Constants are fixed by the contract; [`Limits`] holds those a deployment may set, and is a
 //! parameter of the session, so a test listener can widen them.
 
+use crate::Rate;
 use std::time::Duration;
 
 /// `tempMessageId`, bytes.
@@ -61,8 +62,39 @@ pub const INBOX_RECORDS: usize = 1_024;
 pub const GATHER_BYTES: usize = 16 << 10;
 /// Recipients remembered per conversation by a worker (recent client ids, for repeats).
 pub const RECENT_IDS_PER_CONVERSATION: usize = 256;
+/// Commands above the rate that are answered with an error before the session is closed 4004.
+pub const RATE_STRIKES_MAX: u32 = 100;
+/// Addresses and users whose buckets are kept while they are not full; beyond it all are full again.
+pub const BUCKETS_MAX: usize = 1 << 20;
+/// `typing` older than this is dropped.
+pub const TYPING_AGE_MS_MAX: u64 = 3_000;
+/// Messages of others that are counted as unread.
+pub const UNREAD_MAX: u32 = 1_000;
+/// Conversations in one page of the HTTP API.
+pub const CONVERSATIONS_PAGE_MAX: u32 = 100;
+/// Buckets that the members of a group are spread over.
+pub const MEMBER_BUCKETS: u16 = 64;
+/// Bucket ranges of a large group: as many tasks per batch.
+pub const FANOUT_RANGES: u16 = 4;
+/// Tasks for large groups that wait (full: the distributor waits).
+pub const FANOUT_QUEUE_TASKS: usize = 256;
+/// A group with more members than this is large, for ever.
+pub const LARGE_GROUP_MEMBERS: u32 = 500;
 /// Conversations that a worker keeps warm.
 pub const WARM_CONVERSATIONS_MAX: usize = 65_536;
+
+/// Which of a user's sessions stay when a new one opens; the others are closed 4002.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionPolicy {
+    /// All, up to `sessions_per_user_max`.
+    #[default]
+    All,
+    /// One per device that tokens name; those without a device count as one.
+    PerDevice,
+    /// Only the newest.
+    Replace,
+}
 
 /// What a deployment may set. Defaults are the contract's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +119,17 @@ pub struct Limits {
     pub connections_max: usize,
     /// Connections per shard beyond `connections_max` that are accepted to be told 503.
     pub headroom: usize,
+    /// Bytes per shard that unfinished messages and queued frames may hold; beyond it, whoever
+    /// needs more is closed 1013.
+    pub memory_bytes_max: usize,
+    /// Commands of one user, over all their sessions (more: `RATE_LIMITED`, then 4004).
+    pub user_rate: Rate,
+    /// New connections of one address to one shard (more: 429).
+    pub address_rate: Rate,
+    /// Whether connections from this machine are free of `address_rate`.
+    pub loopback_exempt: bool,
+    /// Which of a user's sessions stay when a new one opens.
+    pub session_policy: SessionPolicy,
 }
 
 impl Default for Limits {
@@ -102,6 +145,11 @@ impl Default for Limits {
             sessions_per_user_max: 8,
             connections_max: 18_000,
             headroom: 1_000,
+            memory_bytes_max: 256 << 20,
+            user_rate: Rate::new(100, 1_000),
+            address_rate: Rate::new(200, 200),
+            loopback_exempt: true,
+            session_policy: SessionPolicy::All,
         }
     }
 }

@@ -49,6 +49,20 @@ pub enum Query {
         /// Messages per conversation.
         limit: u32,
     },
+    /// The user has read up to here.
+    MarkRead {
+        /// Which conversation.
+        conversation: ConversationId,
+        /// Up to this one.
+        seq: u64,
+    },
+    /// The user is typing.
+    Typing {
+        /// Where.
+        conversation: ConversationId,
+        /// When; what is too old is dropped.
+        at: UnixMs,
+    },
 }
 
 /// Everything one worker batch has for one shard of one gateway (topic `im-downstream-{gateway}`,
@@ -57,6 +71,8 @@ pub enum Query {
 pub struct DownstreamBatch {
     /// In the order in which they must reach each socket.
     pub entries: Vec<DownstreamEntry>,
+    /// When the worker began to send it, for the latency of this hop.
+    pub sent_at: UnixMs,
 }
 
 /// One event and whom it is for. The payload is the finished WebSocket text.
@@ -83,6 +99,14 @@ pub enum EntryKind {
     Message,
     /// `sync-result`.
     SyncResult,
+    /// `read`.
+    Read,
+    /// `typing`.
+    Typing,
+    /// `conversation-update`.
+    Update,
+    /// `resync`.
+    Resync,
 }
 
 /// Whom an entry is for, within one shard.

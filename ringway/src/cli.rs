@@ -18,10 +18,11 @@ const EXAMPLES: &str = "Examples:
   ringway dev                        everything in one process, data in ./data
   ringway token --user 7             a token for user 7, on stdout
   ringway dev --shards 2 --listen 0.0.0.0:9000
+  ringway doctor                     what this machine lacks, and the commands that change it
   ringway load quick                 100 clients on that server, and whether anything was lost
 
 Log lines go to stderr; RUST_LOG=debug shows each message with its trace id.
-Exit codes: 0 ok, 64 usage, 69 unavailable, 70 internal, 78 configuration.";
+Exit codes: 0 ok, 1 the doctor found what prevents running, 64 usage, 69 unavailable, 70 internal, 78 configuration.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Dev(Box<Dev>),
     /// Print a development token
     Token(Token),
+    /// Check whether this machine is as it should be, and how to change it
+    Doctor(crate::doctor::Doctor),
     /// Load from many clients, and a judgement of what was lost, doubled or out of order
     Load(crate::load::Load),
 }

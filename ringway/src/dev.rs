@@ -10,12 +10,15 @@ use bus::in_process::{self, Depths};
 use engine::gateway::{Gateway, GatewayConfig, inboxes};
 use engine::session::Policy;
 use engine::shard::Chat;
-use logic::store::sqlite::SqliteConfig;
+use logic::decide::WorldRates;
+use logic::store::sqlite::{SqliteConfig, Turn};
 use logic::worker::Roads;
 use logic::{Worker, WorkerConfig};
 use protocol::GatewayId;
 use protocol::command::Parser;
+use protocol::limits::LARGE_GROUP_MEMBERS;
 use protocol::token::Keys;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -40,12 +43,16 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     let shard_inboxes = inboxes.iter().map(|inbox| Arc::clone(inbox) as Arc<dyn ShardInbox>).collect();
     let mut road = in_process::road(in_process::Config::new(gateway_id), shard_inboxes);
     let worker_config = WorkerConfig {
-        store: SqliteConfig { path: data.store(), synchronous: config.synchronous },
+        store: SqliteConfig { path: data.store(), synchronous: config.synchronous, turn: Turn::default() },
         gateway: gateway_id,
         shards,
         http: config.http,
-        keys: keys.clone(),
+        keys: tokio::sync::watch::channel(keys.clone()).1,
         dev_key: Some(key.into()),
+        socket_url: socket_url(config.listen),
+        origins: config.origins.clone(),
+        large_group_members: LARGE_GROUP_MEMBERS,
+        world: WorldRates::default(),
     };
     let roads = Roads {
         upstream: road.upstream,
@@ -64,7 +71,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         shards,
         cores: config.cores.clone(),
         limits: config.limits.clone(),
-        policy: Arc::new(Policy { keys: Some(keys), origins: config.origins.clone() }),
+        policy: Arc::new(Policy { keys: Some(keys), origins: origins(config) }),
     };
     let mut uplinks = road.uplinks.drain(..);
     let gateway = Gateway::start(&gateway_config, inboxes, |shard| {
@@ -84,6 +91,25 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     let running = Running { gateway, worker, closer: road.closer, depths: road.depths };
     let reason = running.wait()?;
     running.drain(reason)
+}
+
+/// How a page finds the socket: where it listens on every address, at the host the page came from.
+fn socket_url(listen: SocketAddr) -> String {
+    if listen.ip().is_unspecified() {
+        return format!("ws://{{host}}:{}/ws", listen.port());
+    }
+    format!("ws://{listen}/ws")
+}
+
+/// The page's own address, by its names on this machine, and whatever is listed.
+fn origins(config: &Config) -> Vec<String> {
+    let port = config.http.port();
+    let own = [
+        format!("http://{}", config.http),
+        format!("http://127.0.0.1:{port}"),
+        format!("http://localhost:{port}"),
+    ];
+    own.into_iter().chain(config.origins.iter().cloned()).collect()
 }
 
 /// Distinct at each start, ascending: microseconds since 1970.

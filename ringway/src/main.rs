@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod data_dir;
 mod dev;
+mod doctor;
 mod load;
 mod metrics;
 mod token;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Token(args) => report(token::run(&args), exit::UNAVAILABLE),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Dev(args) => match config::Config::load(&args) {
             Ok(config) => {

@@ -7,9 +7,9 @@ use std::os::fd::{AsRawFd, RawFd};
 use thiserror::Error;
 
 /// Connections that may wait to be accepted, per shard; the kernel caps it at `somaxconn`.
-const BACKLOG: i32 = 4_096;
-/// Without it the kernel took 3.9 MB for a reader that never reads.
-const SEND_BUFFER_BYTES: usize = 128 << 10;
+pub const BACKLOG: i32 = 4_096;
+/// `SO_SNDBUF`: without it the kernel took 3.9 MB for a reader that never reads.
+pub const SEND_BUFFER_BYTES: usize = 128 << 10;
 
 /// A listening TCP socket whose options accepted sockets inherit.
 #[derive(Debug)]

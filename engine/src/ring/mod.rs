@@ -8,12 +8,17 @@
 //! the generation of that slot, so that a late completion can't be taken for its successor's.
 
 mod buffers;
+mod error;
 mod listener;
+pub mod probe;
 pub mod sim;
+mod trial;
 mod uring;
 
-pub use listener::{ListenError, Listener};
-pub use uring::{RingConfig, RingError, UringRing};
+pub use error::RingError;
+pub use listener::{BACKLOG, ListenError, Listener, SEND_BUFFER_BYTES};
+pub use trial::TrialError;
+pub use uring::{CQ_ENTRIES, RingConfig, SQ_ENTRIES, UringRing};
 
 use protocol::UnixMs;
 use std::io;

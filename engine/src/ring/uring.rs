@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use super::buffers::{Buffers, GROUP};
-use super::{Address, Buffer, Event, GENERATIONS, Listener, Mono, Outgoing, Receive, Ring};
+use super::{Address, Buffer, Event, GENERATIONS, Listener, Mono, Outgoing, Receive, Ring, RingError};
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use protocol::UnixMs;
@@ -16,10 +16,11 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use thiserror::Error;
 
-const SQ_ENTRIES: u32 = 1_024;
-const CQ_ENTRIES: u32 = 16_384;
+/// Operations that are noted between two waits; more wait in a queue of ours.
+pub const SQ_ENTRIES: u32 = 1_024;
+/// Completions that may wait to be taken.
+pub const CQ_ENTRIES: u32 = 16_384;
 
 /// What a ring is made of.
 #[derive(Debug)]
@@ -38,35 +39,6 @@ pub struct RingConfig {
     pub peers: Arc<[AtomicI32]>,
     /// Written to by other threads to wake this shard.
     pub wake: Arc<OwnedFd>,
-}
-
-/// Why there is no ring.
-#[derive(Debug, Error)]
-pub enum RingError {
-    /// io_uring is switched off or filtered.
-    #[error(
-        "io_uring is not allowed here ({0}): in a container, run with a seccomp profile that allows io_uring_setup, \
-         io_uring_enter and io_uring_register (Docker's default one does not); on the host, check \
-         sysctl kernel.io_uring_disabled=0"
-    )]
-    Forbidden(io::Error),
-    /// The kernel lacks what we need.
-    #[error("this kernel's io_uring lacks what Ringway needs ({0}): Linux 6.1 or newer is required")]
-    TooOld(io::Error),
-    /// Too many descriptors asked for.
-    #[error(
-        "a table of {table} sockets was refused ({source}): it may not exceed the limit of open files (ulimit -n); \
-         raise that, lower connections_max, or use more shards"
-    )]
-    Table {
-        /// How many were asked for.
-        table: u32,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// Too little locked memory.
-    #[error("not enough lockable memory for the ring ({0}): raise it with ulimit -l or LimitMEMLOCK=")]
-    Memory(io::Error),
 }
 
 mod op {
@@ -110,19 +82,29 @@ pub struct UringRing {
     started: Instant,
 }
 
+/// An io_uring with the flags of a shard's, for the calling thread.
+pub(super) fn set_up(sq_entries: u32, cq_entries: u32) -> Result<IoUring, RingError> {
+    IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_cqsize(cq_entries)
+        .build(sq_entries)
+        .map_err(RingError::setup)
+}
+
+/// Gives it a table of `table` direct descriptors, all of them free.
+pub(super) fn register_table(ring: &IoUring, table: u32) -> Result<(), RingError> {
+    ring.submitter().register_files_sparse(table).map_err(|error| RingError::table(table, error))
+}
+
 impl UringRing {
     /// Makes the ring on the thread that will use it, and enters it into `config.peers`.
     pub fn new(config: RingConfig, listener: Option<Listener>) -> Result<Self, RingError> {
-        let ring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_cqsize(CQ_ENTRIES)
-            .build(SQ_ENTRIES)
-            .map_err(setup_error)?;
+        let ring = set_up(SQ_ENTRIES, CQ_ENTRIES)?;
         let table = config.table;
-        ring.submitter().register_files_sparse(table).map_err(|source| RingError::Table { table, source })?;
+        register_table(&ring, table)?;
         let buffers = Buffers::new(config.buffers, config.buffer_bytes);
-        buffers.register(&ring.submitter()).map_err(setup_error)?;
+        buffers.register(&ring.submitter()).map_err(RingError::setup)?;
         let peer = || Peer {
             // SAFETY: sockaddr_storage is plain data, for which all zeroes is a valid value.
             storage: unsafe { std::mem::zeroed() },
@@ -240,14 +222,6 @@ impl UringRing {
             libc::ENOBUFS => Event::ReceiveStarved { at },
             errno => Event::ReceiveEnded { at, error: Some(io::Error::from_raw_os_error(errno)) },
         }
-    }
-}
-
-fn setup_error(error: io::Error) -> RingError {
-    match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => RingError::Forbidden(error),
-        Some(libc::ENOMEM) => RingError::Memory(error),
-        _ => RingError::TooOld(error),
     }
 }
 

@@ -75,6 +75,12 @@ impl Session {
         }
     }
 
+    /// Nothing that comes is looked at any more, and what is unfinished is let go.
+    pub fn abandon(&mut self) {
+        self.phase = Phase::Done;
+        self.partial = None;
+    }
+
     /// Bytes held for what is unfinished.
     pub fn heap_bytes(&self) -> usize {
         self.partial.as_ref().map_or(0, |p| size_of::<Partial>() + p.head.capacity() + p.message.capacity())

@@ -74,6 +74,12 @@ impl Refusal {
         Self::new(503, format!("Retry-After: {retry_after_s}\r\n"), "too many connections: try again later")
     }
 
+    /// Too many new connections from one address; come back after so many seconds.
+    pub fn too_many_connections(rate: protocol::Rate) -> Self {
+        let detail = format!("too many new connections from this address: {rate}");
+        Self::new(429, "Retry-After: 1\r\n", detail)
+    }
+
     fn upgrade_required(detail: impl Into<String>) -> Self {
         Self::new(426, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", detail)
     }
@@ -92,6 +98,7 @@ impl Refusal {
             404 => "Not Found",
             408 => "Request Timeout",
             426 => "Upgrade Required",
+            429 => "Too Many Requests",
             431 => "Request Header Fields Too Large",
             _ => "Service Unavailable",
         };

@@ -1,11 +1,12 @@
 //! The product's service: commands from clients go onto the road, refusals straight back.
 
 use super::hub::Hub;
+use super::rates::Verdict;
 use super::service::Service;
 use crate::session::Payload;
 use bus::{Downstream, Full, RouteChange, Sender, Uplink};
 use protocol::codes::ErrorCode;
-use protocol::command::{Command, Parsed, Parser, Refusal, SendMessage};
+use protocol::command::{Command, Parsed, Parser, Refusal};
 use protocol::record::{Query, QueryRecord};
 use protocol::{GatewayId, Origin, SessionRef, UserId, event};
 use std::collections::VecDeque;
@@ -73,29 +74,40 @@ impl<U: Uplink> Service for Chat<U> {
         }
         let Parsed { trace_id, command } = match self.parser.parse(&mut payload) {
             Ok(parsed) => parsed,
-            Err(refusal) => return refuse(hub, slot, &refusal),
+            // What can't be read costs as much as what can.
+            Err(refusal) => match hub.take_command(slot) {
+                Verdict::Taken => return refuse(hub, slot, &refusal),
+                Verdict::Limited => return limited(hub, slot, None, refusal.trace_id.as_deref()),
+                Verdict::Abuse => return hub.close_for_abuse(slot),
+            },
         };
+        match hub.take_command(slot) {
+            Verdict::Taken => {}
+            Verdict::Limited => return limited(hub, slot, client_msg_id(&command), trace_id),
+            Verdict::Abuse => return hub.close_for_abuse(slot),
+        }
         let (origin, user) = (hub.origin(slot), hub.user(slot));
-        match command {
+        let query = match command {
             Command::SendMessage(message) => {
                 let trace_id = trace_id.unwrap_or_else(|| self.trace.next());
                 let from = Sender { origin, user, received_at: hub.unix(), trace_id };
                 tracing::debug!(trace_id, %user, conversation = %message.conversation, "message taken");
                 if let Err(Full) = self.uplink.publish(from, &message) {
-                    busy(hub, slot, Some(&message), Some(trace_id));
+                    busy(hub, slot, Some(message.client_msg_id), Some(trace_id));
                 }
-            }
-            Command::Sync { conversations, limit } => {
-                let query = Query::Sync { conversations, limit };
-                let record = QueryRecord { origin, user, query, trace_id: trace_id.map(Into::into) };
-                if let Err(Full) = self.uplink.query(record) {
-                    busy(hub, slot, None, trace_id);
-                }
+                return;
             }
             Command::Ping => {
                 let pong = event::pong(hub.unix(), trace_id);
-                hub.send_text(slot, &pong);
+                return hub.send_text(slot, &pong);
             }
+            Command::Sync { conversations, limit } => Query::Sync { conversations, limit },
+            Command::MarkRead { conversation, seq } => Query::MarkRead { conversation, seq },
+            Command::Typing { conversation } => Query::Typing { conversation, at: hub.unix() },
+        };
+        let record = QueryRecord { origin, user, query, trace_id: trace_id.map(Into::into) };
+        if let Err(Full) = self.uplink.query(record) {
+            busy(hub, slot, None, trace_id);
         }
     }
 
@@ -138,9 +150,22 @@ fn refuse(hub: &mut Hub, slot: u32, refusal: &Refusal) {
     hub.send_text(slot, &event);
 }
 
-fn busy(hub: &mut Hub, slot: u32, message: Option<&SendMessage<'_>>, trace_id: Option<&str>) {
+fn client_msg_id<'a>(command: &Command<'a>) -> Option<&'a str> {
+    match command {
+        Command::SendMessage(message) => Some(message.client_msg_id),
+        _ => None,
+    }
+}
+
+fn limited(hub: &mut Hub, slot: u32, id: Option<&str>, trace_id: Option<&str>) {
+    hub.stats().rate_limited.add(1);
+    let rate = hub.limits().user_rate;
+    let text = format!("too many commands of this user: {rate}; send it again in a moment");
+    hub.send_text(slot, &event::error(ErrorCode::RateLimited, &text, id, trace_id));
+}
+
+fn busy(hub: &mut Hub, slot: u32, id: Option<&str>, trace_id: Option<&str>) {
     hub.stats().busy.add(1);
-    let id = message.map(|message| message.client_msg_id);
     let text = "the queue of this shard is full: send it again in a moment";
     hub.send_text(slot, &event::error(ErrorCode::Busy, text, id, trace_id));
 }

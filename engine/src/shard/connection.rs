@@ -70,6 +70,10 @@ pub(super) struct Connection {
     pub(super) heard: u32,
     /// When the token expires, in seconds since 1970; beyond 2106 it does not.
     pub(super) expires: u32,
+    /// Bytes counted for an unfinished message.
+    pub(super) held: u32,
+    /// Stands for the token's device; 0 for none.
+    pub(super) device: u64,
 }
 
 impl Connection {
@@ -85,6 +89,8 @@ impl Connection {
             older: NO_SLOT,
             heard: 0,
             expires: u32::MAX,
+            held: 0,
+            device: 0,
         }
     }
 

@@ -3,8 +3,9 @@
 use super::connection::{State, flight};
 use super::inbox::FromShard;
 use super::passing::{Move, MoveId};
+use super::receiving::read_frames;
 use super::service::Service;
-use super::{SPARE_SLOTS, Shard, read_frames};
+use super::{SPARE_SLOTS, Shard};
 use crate::ring::{Address, Ring};
 use crate::session::{Input, Refusal, Upgrade, authorize};
 use protocol::UnixMs;
@@ -42,8 +43,12 @@ impl<R: Ring, S: Service> Shard<R, S> {
         tracing::trace!(shard = self.hub.identity.shard, slot, %peer, "accepted");
         self.occupy(slot, State::Handshake);
         self.hub.timers.set(slot, self.hub.now.after(self.hub.limits.handshake));
-        if self.hub.draining {
+        let now_ms = self.hub.unix.0;
+        if self.hub.draining || self.hub.is_full() {
             self.hub.refuse(slot, &overloaded());
+        } else if !self.hub.rates.connection(peer.ip(), &self.hub.limits, now_ms) {
+            let refusal = Refusal::too_many_connections(self.hub.limits.address_rate);
+            self.hub.refuse(slot, &refusal);
         }
         self.receive_on(slot);
     }
@@ -65,7 +70,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     /// A whole upgrade request is there: refuse it, open the session, or pass it to its owner.
     pub(super) fn on_upgrade(&mut self, slot: u32, upgrade: &Upgrade, unread: Vec<u8>) {
-        if self.hub.draining || self.hub.open >= self.hub.limits.connections_max {
+        if self.has_no_room() {
             return self.hub.refuse(slot, &overloaded());
         }
         let claims = match authorize(upgrade, &self.policy, self.hub.unix) {
@@ -81,8 +86,14 @@ impl<R: Ring, S: Service> Shard<R, S> {
         }
     }
 
+    fn has_no_room(&self) -> bool {
+        self.hub.draining || self.hub.open >= self.hub.limits.connections_max || self.hub.is_full()
+    }
+
     fn open(&mut self, slot: u32, claims: &Claims, response: &[u8], mut unread: Vec<u8>) {
+        let device = self.hub.device(claims.device.as_deref());
         let connection = &mut self.hub.connections[slot as usize];
+        connection.device = device;
         connection.state = State::Open;
         connection.user = claims.user;
         connection.expires = expiry_seconds(claims.expires_at);
@@ -91,7 +102,9 @@ impl<R: Ring, S: Service> Shard<R, S> {
         self.hub.stats.upgrades.add(1);
         self.hub.heard(slot);
         self.hub.watch(slot);
-        self.hub.push(slot, response.into());
+        // Past the bounds of what may be queued: the session has nothing queued yet, and is told why
+        // it ends only once it is one.
+        self.hub.enqueue(slot, response.into());
         if S::ROUTED {
             self.hub.register(slot);
         }
@@ -178,7 +191,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         }
         let moving = self.moves.remove(&id).expect("the state of a socket goes ahead of it");
         self.hub.stats.arrived.add(1);
-        if self.hub.draining || self.hub.open >= self.hub.limits.connections_max {
+        if self.has_no_room() {
             self.hub.refuse(slot, &overloaded());
             return self.receive_on(slot);
         }

@@ -4,22 +4,25 @@
 //! shard's loop acts on it at the end of the tick, so that all frames a tick has for one socket
 //! leave in one send.
 
-use super::connection::{Connection, NO_SLOT, State, flag};
+use super::connection::{Connection, State, flag};
 use super::egress::{Frame, Pools};
-use super::stats::{Count, Stats};
+use super::rates::{Rates, Verdict};
+use super::stats::Stats;
 use super::timers::{TICK_MS, Timers};
 use crate::ring::Mono;
-use crate::session::{Refusal, frame};
+use crate::session::frame;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use protocol::record::{DownstreamBatch, DownstreamEntry, Targets};
 use protocol::{CloseCode, GatewayId, Limits, Origin, SessionRef, UnixMs, UserId};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Clients are told to come back after this long, spread so that they don't come all at once.
-const RETRY_MS_MIN: u32 = 500;
-const RETRY_MS_SPREAD: u32 = 2_500;
+pub(super) const RETRY_MS_MIN: u32 = 500;
+pub(super) const RETRY_MS_SPREAD: u32 = 2_500;
+
+const MEMORY_FULL: &str = "the gateway has no memory left for what is queued: try again later";
 
 /// Which shard of which gateway this is.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +40,7 @@ pub struct Identity {
 /// The table of sessions and users of one shard.
 pub struct Hub {
     pub(super) connections: Vec<Connection>,
-    users: HashMap<UserId, u32, RandomState>,
+    pub(super) users: HashMap<UserId, u32, RandomState>,
     pub(super) timers: Timers,
     pub(super) pools: Pools,
     /// Slots to look at when the tick ends.
@@ -54,6 +57,11 @@ pub struct Hub {
     pub(super) open: usize,
     pub(super) slots: usize,
     egress_bytes: usize,
+    /// Bytes that unfinished messages hold.
+    partial_bytes: usize,
+    pub(super) rates: Rates,
+    /// Seeded, so that nobody can make two devices look like one.
+    devices: RandomState,
     scratch: Vec<u8>,
 }
 
@@ -81,6 +89,9 @@ impl Hub {
             open: 0,
             slots: 0,
             egress_bytes: 0,
+            partial_bytes: 0,
+            rates: Rates::default(),
+            devices: RandomState::default(),
             scratch: Vec::new(),
         }
     }
@@ -159,11 +170,55 @@ impl Hub {
             self.close(slot, CloseCode::SlowConsumer, "too slow: more is queued than the limit allows");
             return;
         }
+        if self.held_bytes() + frame.len() > self.limits.memory_bytes_max {
+            self.close(slot, CloseCode::TryAgainLater, MEMORY_FULL);
+            return;
+        }
         self.stats.frames_out.add(1);
         self.enqueue(slot, frame);
     }
 
-    fn enqueue(&mut self, slot: u32, frame: Frame) {
+    fn held_bytes(&self) -> usize {
+        self.egress_bytes + self.partial_bytes
+    }
+
+    /// Whether unfinished messages and queued frames hold all that they may.
+    pub(super) fn is_full(&self) -> bool {
+        self.held_bytes() >= self.limits.memory_bytes_max
+    }
+
+    /// Counts what the session in `slot` holds by now of an unfinished message; one that grows
+    /// although the shard is full is closed.
+    pub(super) fn account(&mut self, slot: u32) {
+        let connection = &mut self.connections[slot as usize];
+        let held = connection.session.heap_bytes() as u32;
+        let before = std::mem::replace(&mut connection.held, held);
+        self.partial_bytes = self.partial_bytes + held as usize - before as usize;
+        if held > before && self.is_full() {
+            match self.connections[slot as usize].state {
+                State::Handshake => self.refuse(slot, &super::handshake::overloaded()),
+                _ => self.close(slot, CloseCode::TryAgainLater, MEMORY_FULL),
+            }
+        }
+    }
+
+    /// Takes a token of the user's rate of commands.
+    pub fn take_command(&mut self, slot: u32) -> Verdict {
+        let user = self.connections[slot as usize].user;
+        self.rates.command(user, &self.limits, self.unix.0)
+    }
+
+    /// Ends a session that goes on sending above its rate.
+    pub fn close_for_abuse(&mut self, slot: u32) {
+        self.close(slot, CloseCode::RateLimited, "far above the rate of commands: come back slower");
+    }
+
+    /// What stands for a device's name in this shard.
+    pub(super) fn device(&self, name: Option<&str>) -> u64 {
+        name.map_or(0, |name| self.devices.hash_one(name))
+    }
+
+    pub(super) fn enqueue(&mut self, slot: u32, frame: Frame) {
         self.egress_bytes += frame.len();
         let connection = &mut self.connections[slot as usize];
         connection.egress.get_or_insert_with(|| self.pools.queue()).push(frame);
@@ -193,6 +248,7 @@ impl Hub {
     /// Hands out a record's entries, in order.
     pub(super) fn deliver(&mut self, batch: &DownstreamBatch) {
         self.stats.downstream_records.add(1);
+        self.stats.downstream_latency.record(self.unix.0.saturating_sub(batch.sent_at.0), 1);
         self.stats.downstream_entries.add(batch.entries.len() as u64);
         for entry in &batch.entries {
             self.deliver_entry(entry);
@@ -219,131 +275,6 @@ impl Hub {
                     }
                 }
             }
-        }
-    }
-
-    fn push_to_user(&mut self, user: UserId, frame: &Frame, exclude: Option<SessionRef>) {
-        let Some(&newest) = self.users.get(&user) else {
-            self.stats.downstream_missed.add(1);
-            return;
-        };
-        let mut slot = newest;
-        while slot != NO_SLOT {
-            // A push may close the session, which takes it out of the chain.
-            let older = self.connections[slot as usize].older;
-            self.push_unless(slot, frame, exclude);
-            slot = older;
-        }
-    }
-
-    fn push_unless(&mut self, slot: u32, frame: &Frame, exclude: Option<SessionRef>) {
-        let generation = self.connections[slot as usize].generation;
-        if !exclude.is_some_and(|session| session.slot == slot && session.generation == generation) {
-            self.push(slot, frame.clone());
-        }
-    }
-
-    /// Enters the session in `slot` as its user's newest; the oldest goes when there are too many.
-    pub(super) fn register(&mut self, slot: u32) {
-        let user = self.connections[slot as usize].user;
-        let older = self.users.insert(user, slot).unwrap_or(NO_SLOT);
-        let connection = &mut self.connections[slot as usize];
-        connection.older = older;
-        connection.flags |= flag::REGISTERED;
-        let (mut count, mut oldest) = (1, slot);
-        while self.connections[oldest as usize].older != NO_SLOT {
-            oldest = self.connections[oldest as usize].older;
-            count += 1;
-        }
-        if count > self.limits.sessions_per_user_max {
-            self.close(oldest, CloseCode::Replaced, "replaced by a newer session of this user");
-        }
-    }
-
-    fn unregister(&mut self, slot: u32) {
-        let connection = &mut self.connections[slot as usize];
-        if !connection.has(flag::REGISTERED) {
-            return;
-        }
-        connection.flags &= !flag::REGISTERED;
-        let (user, older) = (connection.user, std::mem::replace(&mut connection.older, NO_SLOT));
-        let Entry::Occupied(mut newest) = self.users.entry(user) else { return };
-        if *newest.get() != slot {
-            let mut at = *newest.get();
-            while self.connections[at as usize].older != slot {
-                at = self.connections[at as usize].older;
-            }
-            self.connections[at as usize].older = older;
-        } else if older == NO_SLOT {
-            newest.remove();
-        } else {
-            newest.insert(older);
-        }
-        self.gone.push((self.session_ref(slot), user));
-    }
-
-    /// Ends the session in `slot` with a close frame, after which only the peer's is awaited.
-    pub(super) fn close(&mut self, slot: u32, code: CloseCode, reason: &str) {
-        if self.connections[slot as usize].state != State::Open {
-            return;
-        }
-        self.closed_with(code).add(1);
-        if code == CloseCode::SlowConsumer {
-            self.clear_egress(slot);
-        }
-        let mut bytes = Vec::new();
-        frame::close(code.number(), reason, &mut bytes);
-        self.leave(slot, &bytes);
-        self.connections[slot as usize].session.close_sent();
-    }
-
-    /// Answers the peer's close frame, if it is to be answered, and lets the session go.
-    pub(super) fn close_received(&mut self, slot: u32, reply: Option<u16>) {
-        if self.connections[slot as usize].state == State::Open {
-            self.stats.closed_by_peer.add(1);
-            let mut bytes = Vec::new();
-            match reply {
-                Some(code) => frame::close(code, "", &mut bytes),
-                None => frame::close_without_code(&mut bytes),
-            }
-            self.leave(slot, &bytes);
-        }
-        self.connections[slot as usize].flags |= flag::PEER_DONE;
-        self.mark_dirty(slot);
-    }
-
-    /// Answers an upgrade with an HTTP error.
-    pub(super) fn refuse(&mut self, slot: u32, refusal: &Refusal) {
-        let stats = &self.stats;
-        let count = match refusal.status() {
-            401 => &stats.refused_token,
-            408 => &stats.refused_timeout,
-            503 => &stats.refused_overload,
-            _ => &stats.refused_request,
-        };
-        count.add(1);
-        self.connections[slot as usize].flags |= flag::REFUSED;
-        self.leave(slot, &refusal.response());
-    }
-
-    /// Goodbye with a hint when to come back.
-    pub(super) fn close_for_drain(&mut self, slot: u32) {
-        let spread = slot.wrapping_mul(0x9e37_79b9) % RETRY_MS_SPREAD;
-        self.close(slot, CloseCode::GoingAway, &format!("retry_ms={}", RETRY_MS_MIN + spread));
-    }
-
-    fn leave(&mut self, slot: u32, last_bytes: &[u8]) {
-        self.leave_open(slot);
-        self.connections[slot as usize].state = State::Closing;
-        self.enqueue(slot, last_bytes.into());
-        self.timers.set(slot, self.now.after(self.limits.close_grace));
-    }
-
-    /// Takes the session out of all counts and tables if it was open.
-    pub(super) fn leave_open(&mut self, slot: u32) {
-        if self.connections[slot as usize].state == State::Open {
-            self.open -= 1;
-            self.unregister(slot);
         }
     }
 
@@ -390,23 +321,6 @@ impl Hub {
         self.stats.slots.set(self.slots as u64);
         self.stats.users.set(self.users.len() as u64);
         self.stats.egress_bytes.set(self.egress_bytes as u64);
-    }
-
-    fn closed_with(&self, code: CloseCode) -> &Count {
-        let stats = &self.stats;
-        match code {
-            CloseCode::Normal => &stats.closed_by_peer,
-            CloseCode::GoingAway => &stats.closed_1001,
-            CloseCode::Protocol => &stats.closed_1002,
-            CloseCode::Unsupported => &stats.closed_1003,
-            CloseCode::InvalidPayload => &stats.closed_1007,
-            CloseCode::TooBig => &stats.closed_1009,
-            CloseCode::TryAgainLater => &stats.closed_1013,
-            CloseCode::AuthExpired => &stats.closed_4001,
-            CloseCode::Replaced => &stats.closed_4002,
-            CloseCode::SlowConsumer => &stats.closed_4003,
-            CloseCode::RateLimited => &stats.closed_4004,
-            CloseCode::HeartbeatLost => &stats.closed_4005,
-        }
+        self.stats.partial_bytes.set(self.partial_bytes as u64);
     }
 }

@@ -4,6 +4,7 @@
 //! off the ring wake a parked shard by its eventfd, at most once per park.
 
 use super::passing::{Move, MoveId};
+use crate::session::Policy;
 use bus::{Downstream, ShardInbox};
 use crossbeam_queue::ArrayQueue;
 use protocol::limits::INBOX_RECORDS;
@@ -14,8 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// What an operator, or the binary on behalf of one, asks of a shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Control {
+    /// Who may connect from now on.
+    Policy(Arc<Policy>),
     /// Stop accepting connections and taking commands; go on delivering.
     StopTaking,
     /// Close every session with 1001 and end.

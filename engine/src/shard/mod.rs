@@ -11,22 +11,27 @@ mod egress;
 mod handshake;
 mod hub;
 mod inbox;
+mod leaving;
 mod outbound;
 mod passing;
+mod rates;
+mod receiving;
 mod service;
 mod stats;
 mod timers;
+mod users;
 
 pub use chat::Chat;
 pub use echo::Echo;
 pub use egress::Frame;
 pub use hub::{Hub, Identity};
 pub use inbox::{Control, Inbox};
+pub use rates::Verdict;
 pub use service::Service;
 pub use stats::{Count, Figure, Stats};
 
-use crate::ring::{Address, Buffer, Event, Mono, Receive, Ring};
-use crate::session::{self, Input, Policy};
+use crate::ring::{Address, Event, Mono, Ring};
+use crate::session::{self, Policy};
 use bus::Downstream;
 use connection::{State, flag, flight};
 use foldhash::fast::RandomState;
@@ -223,86 +228,6 @@ impl<R: Ring, S: Service> Shard<R, S> {
         }
     }
 
-    fn on_received(&mut self, at: Address, buffer: &Buffer, more: bool) {
-        let slot = at.slot;
-        let connection = &mut self.hub.connections[slot as usize];
-        if !more {
-            connection.in_flight &= !flight::RECV;
-        }
-        let bytes = self.ring.bytes(buffer);
-        self.hub.stats.bytes_in.add(bytes.len() as u64);
-        match connection.state {
-            State::Open => {
-                self.hub.heard(slot);
-                read_frames(&mut self.hub, &mut self.service, slot, &mut Input::new(bytes));
-            }
-            State::Closing if !connection.has(flag::REFUSED) => {
-                read_frames(&mut self.hub, &mut self.service, slot, &mut Input::new(bytes));
-            }
-            State::Handshake => {
-                let mut input = Input::new(bytes);
-                let head = match connection.session.next(&self.hub.limits, &mut input) {
-                    Some(session::Event::Upgrade(upgrade)) => Ok((upgrade, input.rest().to_vec())),
-                    Some(session::Event::Refused(refusal)) => Err(refusal),
-                    _ => return self.receive_on(slot),
-                };
-                match head {
-                    Ok((upgrade, unread)) => self.on_upgrade(slot, &upgrade, unread),
-                    Err(refusal) => self.hub.refuse(slot, &refusal),
-                }
-            }
-            State::Dying => return self.landed(at, if more { 0 } else { flight::RECV }),
-            _ => {}
-        }
-        self.receive_on(slot);
-    }
-
-    /// Arms the receive again where one is wanted and none is armed.
-    fn receive_on(&mut self, slot: u32) {
-        let connection = &mut self.hub.connections[slot as usize];
-        let how = match connection.state {
-            State::Handshake => Receive::Once,
-            State::Open | State::Closing => Receive::Many,
-            _ => return,
-        };
-        if connection.in_flight & flight::RECV == 0 && !connection.has(flag::PEER_DONE | flag::STARVED) {
-            connection.in_flight |= flight::RECV;
-            self.ring.recv(connection.address(slot), how);
-        }
-    }
-
-    fn on_receive_ended(&mut self, at: Address, error: Option<io::Error>) {
-        if !self.is_current(at) {
-            return;
-        }
-        let slot = at.slot;
-        let connection = &mut self.hub.connections[slot as usize];
-        connection.in_flight &= !flight::RECV;
-        connection.flags |= flag::PEER_DONE;
-        match connection.state {
-            State::Open => {
-                self.hub.stats.closed_reset.add(1);
-                self.die(slot);
-            }
-            State::Handshake => self.die(slot),
-            // What is still queued goes out first, unless the connection is broken.
-            State::Closing if error.is_none() => self.hub.mark_dirty(slot),
-            State::Closing => self.die(slot),
-            _ => self.landed(at, flight::RECV),
-        }
-    }
-
-    fn on_starved(&mut self, at: Address) {
-        if !self.is_current(at) {
-            return;
-        }
-        self.hub.stats.receives_starved.add(1);
-        let connection = &mut self.hub.connections[at.slot as usize];
-        connection.flags |= flag::STARVED;
-        self.starved.push(at.slot);
-        self.landed(at, flight::RECV);
-    }
-
     fn on_closed(&mut self, at: Address) {
         if self.is_current(at) {
             self.hub.timers.cancel(at.slot);
@@ -321,6 +246,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
         connection.state = State::Dying;
         connection.in_flight |= flight::SHUTDOWN;
         connection.session = session::Session::new();
+        self.hub.account(slot);
+        let connection = &self.hub.connections[slot as usize];
         self.ring.shutdown(connection.address(slot), true);
     }
 
@@ -350,18 +277,30 @@ impl<R: Ring, S: Service> Shard<R, S> {
     }
 
     fn on_control(&mut self, control: Control) {
+        match control {
+            Control::Policy(policy) => self.policy = policy,
+            Control::StopTaking => self.stop_taking(),
+            Control::Close => {
+                self.stop_taking();
+                self.close_all();
+            }
+        }
+    }
+
+    fn stop_taking(&mut self) {
         self.hub.draining = true;
         if std::mem::take(&mut self.accepting) {
             self.ring.stop_accepting();
         }
-        if control == Control::Close {
-            self.closing = true;
-            for slot in 0..self.hub.connections.len() as u32 {
-                match self.hub.connections[slot as usize].state {
-                    State::Open => self.hub.close_for_drain(slot),
-                    State::Handshake => self.hub.refuse(slot, &handshake::overloaded()),
-                    _ => {}
-                }
+    }
+
+    fn close_all(&mut self) {
+        self.closing = true;
+        for slot in 0..self.hub.connections.len() as u32 {
+            match self.hub.connections[slot as usize].state {
+                State::Open => self.hub.close_for_drain(slot),
+                State::Handshake => self.hub.refuse(slot, &handshake::overloaded()),
+                _ => {}
             }
         }
     }
@@ -394,26 +333,5 @@ impl<R: Ring, S: Service> Shard<R, S> {
             self.receive_on(slot);
         }
         self.hub.publish_gauges();
-    }
-}
-
-/// Takes every whole frame in `input` and acts on it.
-fn read_frames<S: Service>(hub: &mut Hub, service: &mut S, slot: u32, input: &mut Input<'_>) {
-    use crate::session::{Event, frame};
-    while let Some(event) = hub.connections[slot as usize].session.next(&hub.limits, input) {
-        let open = hub.connections[slot as usize].state == State::Open;
-        match event {
-            Event::Message { binary, payload } if open => {
-                hub.stats.messages_in.add(1);
-                service.message(hub, slot, binary, payload);
-            }
-            Event::Ping(payload) if open => hub.send(slot, frame::PONG, &payload),
-            Event::Fault { code, reason } => hub.close(slot, code, reason),
-            Event::CloseReceived { reply } => {
-                hub.close_received(slot, reply);
-                return;
-            }
-            Event::Message { .. } | Event::Ping(_) | Event::Pong | Event::Upgrade(_) | Event::Refused(_) => {}
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! What a shard counts. Written by its shard only, read by the admin port.
 
+use bus::latency::Latency;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A count with one writer: adding is a plain load and store, no locked instruction.
@@ -30,6 +31,8 @@ macro_rules! stats {
         #[repr(align(128))]
         pub struct Stats {
             $($(#[doc = $doc])+ pub $name: Count,)*
+            /// From the worker to a socket's queue, per record.
+            pub downstream_latency: Latency,
         }
 
         impl Stats {
@@ -70,6 +73,8 @@ stats! {
     users: gauge,
     /// Bytes queued for sockets.
     egress_bytes: gauge,
+    /// Bytes that unfinished messages hold.
+    partial_bytes: gauge,
     /// Connections accepted.
     accepted: total,
     /// Accepts that failed.
@@ -88,6 +93,8 @@ stats! {
     refused_token: total,
     /// Upgrades refused with 408.
     refused_timeout: total,
+    /// Upgrades refused with 429.
+    refused_rate: total,
     /// Upgrades refused with 503.
     refused_overload: total,
     /// Messages received from clients.
@@ -102,6 +109,8 @@ stats! {
     sends: total,
     /// Commands refused with an error event.
     commands_refused: total,
+    /// Commands refused with RATE_LIMITED.
+    rate_limited: total,
     /// Commands refused with BUSY.
     busy: total,
     /// Records that arrived from the road.

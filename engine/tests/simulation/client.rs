@@ -199,7 +199,8 @@ impl Client {
                 self.answered.push(id.to_owned());
             }
             "error" => {
-                assert_eq!(data["code"], "BUSY", "client {}: {event}", self.number);
+                let code = data["code"].as_str().expect("a code");
+                assert!(matches!(code, "BUSY" | "RATE_LIMITED"), "client {}: {event}", self.number);
                 self.answered.push(data["tempMessageId"].as_str().expect("an id").to_owned());
             }
             "new-message" => self.check_message(data),

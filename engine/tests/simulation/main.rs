@@ -13,7 +13,7 @@ use engine::ring::sim::{Random, SimRing, World};
 use engine::session::Policy;
 use engine::shard::{Chat, Control, Identity, Inbox, Shard, ShardConfig, Stats};
 use protocol::command::Parser;
-use protocol::{GatewayId, Limits};
+use protocol::{GatewayId, Limits, Rate, SessionPolicy};
 use road::{Road, SimUplink};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ fn every_seed_holds() {
     }
 }
 
-const HARD_PLACES: [&str; 15] = [
+const HARD_PLACES: [&str; 17] = [
     "accept_failures",
     "passed",
     "arrived",
@@ -61,6 +61,8 @@ const HARD_PLACES: [&str; 15] = [
     "closed_4002",
     "closed_4003",
     "closed_4005",
+    "closed_1013",
+    "rate_limited",
     "downstream_missed",
 ];
 
@@ -94,6 +96,14 @@ fn limits(random: &mut Random) -> Limits {
         heartbeat: Duration::from_secs(3),
         close_grace: Duration::from_secs(2),
         sessions_per_user_max: 1 + random.below(3) as usize,
+        session_policy: [SessionPolicy::All, SessionPolicy::PerDevice, SessionPolicy::Replace]
+            [random.below(3) as usize],
+        memory_bytes_max: if random.below(3) == 0 {
+            4_096 + random.below(16_384) as usize
+        } else {
+            256 << 20
+        },
+        user_rate: if random.below(3) == 0 { Rate::new(5, 10) } else { Rate::UNLIMITED },
         ..Limits::default()
     }
 }
@@ -160,6 +170,9 @@ impl Simulation {
         for (shard, stats) in self.stats.iter().enumerate() {
             let (bytes, slots) = (stats.egress_bytes.get() as usize, stats.slots.get() as usize);
             assert!(bytes <= slots * cap, "shard {shard}: {bytes} bytes queued for {slots} slots of {cap}");
+            let held = bytes + stats.partial_bytes.get() as usize;
+            let slack = slots * 4_096;
+            assert!(held <= self.limits.memory_bytes_max + slack, "shard {shard} holds {held} bytes");
             let open = stats.connections.get() as usize;
             assert!(open <= self.limits.connections_max, "shard {shard}: {open} sessions are open");
         }
@@ -198,6 +211,7 @@ impl Simulation {
             assert_eq!(shard.ring().in_flight(), 0, "shard {index} leaves operations behind");
             assert_eq!(shard.ring().free_buffers(), usize::from(BUFFERS), "shard {index} keeps buffers");
             assert_eq!(self.stats[index].egress_bytes.get(), 0, "shard {index} counts bytes that are gone");
+            assert_eq!(self.stats[index].partial_bytes.get(), 0, "shard {index} counts bytes that are gone");
             assert_eq!(self.stats[index].users.get(), 0, "shard {index} keeps users");
         }
         for client in &mut self.clients {

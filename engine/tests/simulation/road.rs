@@ -45,7 +45,8 @@ impl Road {
         let queue = &mut self.queues[usize::from(shard)];
         match queue.back_mut() {
             Some(Downstream::Batch(batch)) if batch.entries.len() < 8 => batch.entries.push(entry),
-            _ => queue.push_back(Downstream::Batch(DownstreamBatch { entries: vec![entry] })),
+            _ => queue
+                .push_back(Downstream::Batch(DownstreamBatch { entries: vec![entry], ..Default::default() })),
         }
     }
 }

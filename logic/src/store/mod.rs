@@ -1,5 +1,6 @@
 //! The tables, as a worker needs them. SQLite is the embedded store.
 
+pub mod conversations;
 pub mod read;
 pub mod sqlite;
 
@@ -121,6 +122,15 @@ pub enum Commit {
     Duplicate,
 }
 
+/// Who is in a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Members {
+    /// The users whose window is open, ascending.
+    Listed(Vec<UserId>),
+    /// Too many to be listed: they are asked for one by one, and reached by bucket ranges.
+    Large,
+}
+
 /// A record that the store refuses, with the reason.
 #[derive(Debug, Clone, Copy)]
 pub struct DeadLetter<'a> {
@@ -141,8 +151,10 @@ pub trait Store {
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError>;
     /// The seq of the newest message; 0 for none.
     async fn last_seq(&mut self, conversation: ConversationId) -> Result<u64, StoreError>;
-    /// The users whose window in a group is open, ascending; none if there is no such group.
-    async fn members(&mut self, conversation: ConversationId) -> Result<Option<Vec<UserId>>, StoreError>;
+    /// The members of a group; none if there is no such group.
+    async fn members(&mut self, conversation: ConversationId) -> Result<Option<Members>, StoreError>;
+    /// Whether the user's window in a group is open.
+    async fn is_member(&mut self, conversation: ConversationId, user: UserId) -> Result<bool, StoreError>;
     /// The message stored under that key.
     async fn find(
         &mut self,

@@ -1,10 +1,11 @@
 //! What `sync` reads: windows of membership and pages of messages.
 
-use super::sqlite::{classify, key, last_seq, message_type};
-use super::{StoreError, StoredMessage};
+use super::sqlite::{classify, key, last_seq, members, message_type};
+use super::{Members, StoreError, StoredMessage};
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use std::ops::Range;
 use std::path::Path;
 
 /// What a user may read of a conversation.
@@ -23,10 +24,21 @@ pub enum Window {
     NotFound,
 }
 
+/// A member's window: messages with `after < seq ≤ until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Membership {
+    /// Who.
+    pub user: UserId,
+    /// Their `join_seq`.
+    pub after: u64,
+    /// Their `leave_seq`, or no end.
+    pub until: u64,
+}
+
 /// A connection that only reads, beside the one that writes.
 #[derive(Debug)]
 pub struct Reader {
-    connection: SqliteConnection,
+    pub(super) connection: SqliteConnection,
 }
 
 impl Reader {
@@ -63,6 +75,37 @@ impl Reader {
         let Some(join_seq) = row.get::<Option<i64>, _>(0) else { return Ok(Window::NotAMember) };
         let until = row.get::<Option<i64>, _>(1).unwrap_or_else(|| row.get(2));
         Ok(Window::Open { after: join_seq as u64, until: until as u64 })
+    }
+
+    /// The members of a group; none if there is no such group.
+    pub async fn members(&mut self, group: ConversationId) -> Result<Option<Members>, StoreError> {
+        members(&mut self.connection, group).await.map_err(classify)
+    }
+
+    /// The windows of members in a range of buckets that may reach beyond `seq`.
+    pub async fn windows(
+        &mut self,
+        group: ConversationId,
+        buckets: Range<u16>,
+        seq: u64,
+    ) -> Result<Vec<Membership>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT user_id, join_seq, leave_seq FROM conversation_members \
+             WHERE conversation_id = ? AND bucket >= ? AND bucket < ? AND (leave_seq IS NULL OR leave_seq >= ?)",
+        )
+        .bind(key(group))
+        .bind(buckets.start)
+        .bind(buckets.end)
+        .bind(seq as i64)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(classify)?;
+        let read = |row: &SqliteRow| Membership {
+            user: UserId(row.get::<i64, _>(0) as u64),
+            after: row.get::<i64, _>(1) as u64,
+            until: row.get::<Option<i64>, _>(2).map_or(u64::MAX, |seq| seq as u64),
+        };
+        Ok(rows.iter().map(read).collect())
     }
 
     /// Up to `limit` messages with `after < seq ≤ until`, ascending.

@@ -1,13 +1,15 @@
 //! The store of one process, in SQLite: WAL, one writer, any number of readers.
 
-use super::{Advance, Commit, DeadLetter, NewMessage, Partition, Store, StoreError};
+use super::{Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError};
 use crate::decide::{Known, content_hash};
 use protocol::command::MessageType;
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// How long a writer waits for another before the store counts as busy.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,12 +33,26 @@ pub struct SqliteConfig {
     pub path: std::path::PathBuf,
     /// When a COMMIT returns.
     pub synchronous: Synchronous,
+    /// Shared by all that write.
+    pub turn: Turn,
+}
+
+/// Who writes next. SQLite has one writer at a time, and those that wait for it by its busy handler
+/// may starve: here they stand in line.
+#[derive(Debug, Clone, Default)]
+pub struct Turn(Arc<Mutex<()>>);
+
+impl Turn {
+    pub(crate) async fn wait(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.0).lock_owned().await
+    }
 }
 
 /// A connection that writes.
 #[derive(Debug)]
 pub struct SqliteStore {
     pub(crate) connection: SqliteConnection,
+    pub(crate) turn: Turn,
 }
 
 fn options(config: &SqliteConfig) -> SqliteConnectOptions {
@@ -67,7 +83,8 @@ pub async fn prepare(config: &SqliteConfig, partitions: u16) -> Result<(), Store
         }
         Err(error) => return Err(prepare_error(&config.path, error)),
     }
-    let mut store = SqliteStore { connection };
+    let mut store = SqliteStore { connection, turn: config.turn.clone() };
+    backfill_singles(&mut store.connection).await.map_err(fail)?;
     if store.partitions().await?.is_empty() {
         for partition in 0..partitions {
             sqlx::query(
@@ -90,7 +107,8 @@ impl SqliteStore {
     /// Opens a store that [`prepare`] has made.
     pub async fn open(config: &SqliteConfig) -> Result<Self, StoreError> {
         let connection = SqliteConnection::connect_with(&options(config)).await;
-        Ok(Self { connection: connection.map_err(|error| prepare_error(&config.path, error))? })
+        let connection = connection.map_err(|error| prepare_error(&config.path, error))?;
+        Ok(Self { connection, turn: config.turn.clone() })
     }
 
     async fn insert(&mut self, mut messages: &[NewMessage<'_>]) -> Result<(), sqlx::Error> {
@@ -115,6 +133,14 @@ impl SqliteStore {
             }
             query.execute(&mut self.connection).await?;
             messages = rest;
+        }
+        Ok(())
+    }
+
+    /// The first message of a single conversation enters it in the lists of its two users.
+    async fn enter_singles(&mut self, messages: &[NewMessage<'_>]) -> Result<(), sqlx::Error> {
+        for message in messages.iter().filter(|message| message.known.seq == 1) {
+            enter_single(&mut self.connection, message.conversation, message.known.created_at).await?;
         }
         Ok(())
     }
@@ -145,6 +171,7 @@ impl SqliteStore {
             Err(sqlx::Error::Database(error)) if error.is_unique_violation() => return Ok(Commit::Duplicate),
             Err(error) => return Err(error),
         }
+        self.enter_singles(messages).await?;
         for letter in dead {
             self.put_aside(letter).await?;
         }
@@ -214,25 +241,20 @@ impl Store for SqliteStore {
         last_seq(&mut self.connection, conversation).await.map_err(classify)
     }
 
-    async fn members(&mut self, conversation: ConversationId) -> Result<Option<Vec<UserId>>, StoreError> {
-        let exists = sqlx::query("SELECT 1 FROM conversations WHERE conversation_id = ?")
-            .bind(key(conversation))
-            .fetch_optional(&mut self.connection)
-            .await
-            .map_err(classify)?;
-        if exists.is_none() {
-            return Ok(None);
-        }
-        let rows = sqlx::query(
-            "SELECT user_id FROM conversation_members WHERE conversation_id = ? AND leave_seq IS NULL",
+    async fn members(&mut self, conversation: ConversationId) -> Result<Option<Members>, StoreError> {
+        members(&mut self.connection, conversation).await.map_err(classify)
+    }
+
+    async fn is_member(&mut self, conversation: ConversationId, user: UserId) -> Result<bool, StoreError> {
+        let row = sqlx::query(
+            "SELECT 1 FROM conversation_members WHERE conversation_id = ? AND user_id = ? AND leave_seq IS NULL",
         )
         .bind(key(conversation))
-        .fetch_all(&mut self.connection)
+        .bind(user.0 as i64)
+        .fetch_optional(&mut self.connection)
         .await
         .map_err(classify)?;
-        let mut members: Vec<_> = rows.into_iter().map(|row| UserId(row.get::<i64, _>(0) as u64)).collect();
-        members.sort_unstable();
-        Ok(Some(members))
+        Ok(row.is_some())
     }
 
     async fn find(
@@ -265,6 +287,7 @@ impl Store for SqliteStore {
         messages: &[NewMessage<'_>],
         dead: &[DeadLetter<'_>],
     ) -> Result<Commit, StoreError> {
+        let _turn = self.turn.wait().await;
         begin(&mut self.connection).await.map_err(classify)?;
         let written = self.write(advances, messages, dead).await;
         if let Ok(Commit::Done) = written {
@@ -300,6 +323,73 @@ pub(crate) async fn last_seq(
         .fetch_one(connection)
         .await?;
     Ok(row.get::<i64, _>(0) as u64)
+}
+
+pub(crate) async fn members(
+    connection: &mut SqliteConnection,
+    group: ConversationId,
+) -> Result<Option<Members>, sqlx::Error> {
+    let row = sqlx::query("SELECT large FROM conversations WHERE conversation_id = ?")
+        .bind(key(group))
+        .fetch_optional(&mut *connection)
+        .await?;
+    match row.map(|row| row.get::<bool, _>(0)) {
+        None => return Ok(None),
+        Some(true) => return Ok(Some(Members::Large)),
+        Some(false) => {}
+    }
+    let rows = sqlx::query(
+        "SELECT user_id FROM conversation_members WHERE conversation_id = ? AND leave_seq IS NULL",
+    )
+    .bind(key(group))
+    .fetch_all(connection)
+    .await?;
+    let mut members: Vec<_> = rows.into_iter().map(|row| UserId(row.get::<i64, _>(0) as u64)).collect();
+    members.sort_unstable();
+    Ok(Some(Members::Listed(members)))
+}
+
+/// Enters a single conversation in the lists of its two users; others have members by the API.
+async fn enter_single(
+    connection: &mut SqliteConnection,
+    conversation: ConversationId,
+    at: UnixMs,
+) -> Result<(), sqlx::Error> {
+    let ConversationId::Single(a, b) = conversation else { return Ok(()) };
+    for user in [a, b] {
+        sqlx::query(
+            "INSERT OR IGNORE INTO conversation_members \
+             (conversation_id, user_id, bucket, role, join_seq, read_seq, joined_at) VALUES (?, ?, 0, 'member', 0, 0, ?)",
+        )
+        .bind(key(conversation))
+        .bind(user.0 as i64)
+        .bind(at.0 as i64)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Stores from before there were lists of conversations have singles that nobody is entered in.
+const SINGLES_ENTERED: i64 = 1;
+
+async fn backfill_singles(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let version: i64 = sqlx::query("PRAGMA user_version").fetch_one(&mut *connection).await?.get(0);
+    if version >= SINGLES_ENTERED {
+        return Ok(());
+    }
+    begin(connection).await?;
+    let rows = sqlx::query("SELECT conversation_id, MIN(created_at) FROM messages GROUP BY conversation_id")
+        .fetch_all(&mut *connection)
+        .await?;
+    for row in rows {
+        let name = String::from_utf8_lossy(row.get(0)).into_owned();
+        if let Ok(conversation) = ConversationId::parse(&name) {
+            enter_single(connection, conversation, UnixMs(row.get::<i64, _>(1) as u64)).await?;
+        }
+    }
+    sqlx::query("PRAGMA user_version = 1").execute(&mut *connection).await?;
+    sqlx::query("COMMIT").execute(connection).await.map(drop)
 }
 
 pub(crate) fn message_type(text: &str) -> MessageType {

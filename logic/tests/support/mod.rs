@@ -3,13 +3,14 @@
 
 use bus::in_process::{Closer, Config, InProcessUplink, road};
 use bus::{Downstream, RouteChange, Sender, ShardInbox, Uplink};
-use logic::store::sqlite::{SqliteConfig, Synchronous};
+use logic::decide::WorldRates;
+use logic::store::sqlite::{SqliteConfig, Synchronous, Turn};
 use logic::worker::Roads;
 use logic::{Worker, WorkerConfig};
 use protocol::command::{MessageType, SendMessage, SyncRequest};
 use protocol::record::{EntryKind, Query, QueryRecord, Targets};
 use protocol::token::Keys;
-use protocol::{ConversationId, GatewayId, Origin, SessionRef, UnixMs, UserId};
+use protocol::{ConversationId, GatewayId, Origin, Rate, SessionRef, UnixMs, UserId};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,12 +62,20 @@ pub(crate) fn origin(slot: u32) -> Origin {
 
 pub(crate) fn worker_config(data: &Path) -> WorkerConfig {
     WorkerConfig {
-        store: SqliteConfig { path: data.join("test.db"), synchronous: Synchronous::Normal },
+        store: SqliteConfig {
+            path: data.join("test.db"),
+            synchronous: Synchronous::Normal,
+            turn: Turn::default(),
+        },
         gateway: gateway(),
         shards: 1,
         http: "127.0.0.1:0".parse().unwrap(),
-        keys: Keys::hs256(KEY),
+        keys: tokio::sync::watch::channel(Keys::hs256(KEY)).1,
         dev_key: Some(KEY.into()),
+        socket_url: "ws://{host}:8080/ws".into(),
+        origins: vec!["https://chat.example".into()],
+        large_group_members: 4,
+        world: WorldRates { user: Rate::new(1, 2_000), all: Rate::UNLIMITED },
     }
 }
 
@@ -93,11 +102,21 @@ impl Rig {
 
     /// The same, without waking anybody yet: what is put before a flush is one batch.
     pub(crate) fn put(&mut self, user: u64, conversation: &str, id: &str, content: &str) {
+        self.put_at(user, conversation, id, content, 7);
+    }
+
+    /// The same, taken by the gateway at that time.
+    pub(crate) fn send_at(&mut self, user: u64, conversation: &str, id: &str, content: &str, at: u64) {
+        self.put_at(user, conversation, id, content, at);
+        self.uplink.flush();
+    }
+
+    fn put_at(&mut self, user: u64, conversation: &str, id: &str, content: &str, at: u64) {
         let trace_id = format!("t-{id}");
         let from = Sender {
             origin: origin(user as u32),
             user: UserId(user),
-            received_at: UnixMs(7),
+            received_at: UnixMs(at),
             trace_id: &trace_id,
         };
         let conversation = ConversationId::parse(conversation).unwrap();
@@ -125,11 +144,16 @@ impl Rig {
         let conversation = ConversationId::parse(conversation).unwrap();
         let query =
             Query::Sync { conversations: vec![SyncRequest { conversation, after_seq: after }], limit };
+        self.ask(user, query);
+        let mut answer = self.next(EntryKind::SyncResult).event;
+        answer["data"]["conversations"][0].take()
+    }
+
+    /// Asks as the session in slot `user`.
+    pub(crate) fn ask(&mut self, user: u64, query: Query) {
         let record = QueryRecord { origin: origin(user as u32), user: UserId(user), query, trace_id: None };
         self.uplink.query(record).unwrap();
         self.uplink.flush();
-        let mut answer = self.next(EntryKind::SyncResult).event;
-        answer["data"]["conversations"][0].take()
     }
 
     /// The next entry of that kind; others before it are dropped.

@@ -68,6 +68,18 @@ pub enum Command<'a> {
         /// Messages per conversation.
         limit: u32,
     },
+    /// `mark-read`.
+    MarkRead {
+        /// Which conversation.
+        conversation: ConversationId,
+        /// Read up to this one.
+        seq: u64,
+    },
+    /// `typing`.
+    Typing {
+        /// Where.
+        conversation: ConversationId,
+    },
     /// `ping`.
     Ping,
 }

@@ -110,6 +110,13 @@ fn read_command<'t>(envelope: &Object<'_, 't>) -> Result<Command<'t>, Refusal> {
     match envelope.text(&["type"])? {
         "send-message" => read_send_message(&data()?).map(Command::SendMessage),
         "sync" => read_sync(&data()?),
+        "mark-read" => {
+            let data = data()?;
+            data.required(&["seqId"])?;
+            let seq = data.number("seqId")?.ok_or_else(|| bad("seqId must be a whole number, got null"))?;
+            Ok(Command::MarkRead { conversation: data.conversation()?, seq })
+        }
+        "typing" => Ok(Command::Typing { conversation: data()?.conversation()? }),
         "ping" => Ok(Command::Ping),
         other => {
             let message = format!("unknown message type: {}", cut(other));

@@ -1,0 +1,219 @@
+//! Large groups: one task per message and bucket range, so that a crash repeats one range and
+//! ranges can run side by side. Tasks of one (group, range) that wait together become one scan.
+
+use crate::outbound::Outbound;
+use crate::stats::Stats;
+use crate::store::StoreError;
+use crate::store::read::{Membership, Reader};
+use bus::directory::{Directory, PerShard};
+use bus::{Downlink, Parker, Waker};
+use crossbeam_queue::ArrayQueue;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use protocol::limits::{DOWNSTREAM_RECORD_BYTES_MAX, FANOUT_QUEUE_TASKS, FANOUT_RANGES, MEMBER_BUCKETS};
+use protocol::record::{DownstreamEntry, EntryKind, Targets};
+use protocol::{ConversationId, GatewayId, Origin, UserId, event};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const PARK: Duration = Duration::from_millis(500);
+const FULL_PAUSE: Duration = Duration::from_micros(200);
+/// Tries of a scan before everybody is told to sync.
+const TRIES: u32 = 5;
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Users that one entry names at most, so that a record keeps its bound.
+const USERS_PER_ENTRY: usize = 16_384;
+/// Over how long clients spread their `sync` after a scan that failed.
+const RESYNC_WITHIN_MS: u32 = 5_000;
+
+/// A message to a large group.
+#[derive(Debug)]
+pub struct LargeMessage {
+    /// Its place in the group.
+    pub seq: u64,
+    /// The finished `new-message`.
+    pub payload: Box<[u8]>,
+    /// The session that sent it.
+    pub from: Origin,
+}
+
+/// One message for one range of buckets.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// The group.
+    pub group: ConversationId,
+    /// Which of the [`FANOUT_RANGES`].
+    pub range: u16,
+    /// What is sent.
+    pub message: Arc<LargeMessage>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    tasks: ArrayQueue<Task>,
+    ended: AtomicBool,
+}
+
+/// The distributor's end; dropping it says that nothing follows.
+#[derive(Debug)]
+pub struct TaskSender {
+    queue: Arc<Queue>,
+    waker: Waker,
+    stats: Arc<Stats>,
+}
+
+impl TaskSender {
+    /// Hands a message over, a task per range; waits while the scans are behind.
+    pub fn send(&self, group: ConversationId, message: LargeMessage) {
+        let message = Arc::new(message);
+        for range in 0..FANOUT_RANGES {
+            let mut task = Task { group, range, message: Arc::clone(&message) };
+            while let Err(back) = self.queue.tasks.push(task) {
+                task = back;
+                self.waker.wake();
+                std::thread::sleep(FULL_PAUSE);
+            }
+            self.stats.fanout_tasks.add(1);
+        }
+        self.waker.wake();
+    }
+}
+
+impl Drop for TaskSender {
+    fn drop(&mut self) {
+        self.queue.ended.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+}
+
+/// A group and a range of its buckets.
+type Place = (ConversationId, u16);
+
+/// The thread that scans.
+pub struct Fanout<D> {
+    queue: Arc<Queue>,
+    parker: Parker,
+    outbound: Outbound<D>,
+    reader: Reader,
+    stats: Arc<Stats>,
+    /// Who is told to sync when a scan fails for good.
+    gateway: GatewayId,
+    shards: u16,
+}
+
+/// Both ends of the queue.
+pub fn queue<D: Downlink>(
+    outbound: Outbound<D>,
+    reader: Reader,
+    stats: &Arc<Stats>,
+    gateway: GatewayId,
+    shards: u16,
+) -> (TaskSender, Fanout<D>) {
+    let queue = Queue { tasks: ArrayQueue::new(FANOUT_QUEUE_TASKS), ended: AtomicBool::new(false) };
+    let (queue, parker) = (Arc::new(queue), Parker::new());
+    let sender = TaskSender { queue: Arc::clone(&queue), waker: parker.waker(), stats: Arc::clone(stats) };
+    (sender, Fanout { queue, parker, outbound, reader, stats: Arc::clone(stats), gateway, shards })
+}
+
+impl<D: Downlink> Fanout<D> {
+    /// Works until the distributor has ended and its last task is done.
+    pub fn run(mut self, runtime: &tokio::runtime::Runtime) {
+        loop {
+            let ended = self.queue.ended.load(Ordering::SeqCst);
+            let mut merged: Vec<(Place, Vec<Arc<LargeMessage>>)> = Vec::new();
+            let mut places: HashMap<Place, usize, RandomState> = HashMap::default();
+            while let Some(Task { group, range, message }) = self.queue.tasks.pop() {
+                let place = *places.entry((group, range)).or_insert_with(|| {
+                    merged.push(((group, range), Vec::new()));
+                    merged.len() - 1
+                });
+                merged[place].1.push(message);
+            }
+            if merged.is_empty() && ended {
+                return;
+            }
+            if merged.is_empty() {
+                let queue = &self.queue;
+                self.parker.park(PARK, || !queue.tasks.is_empty() || queue.ended.load(Ordering::SeqCst));
+            }
+            for ((group, range), messages) in merged {
+                self.scan(group, range, &messages, runtime);
+            }
+        }
+    }
+
+    fn scan(
+        &mut self,
+        group: ConversationId,
+        range: u16,
+        messages: &[Arc<LargeMessage>],
+        runtime: &tokio::runtime::Runtime,
+    ) {
+        self.stats.fanout_scans.add(1);
+        for _ in 0..TRIES {
+            match runtime.block_on(self.members(group, range, messages[0].seq)) {
+                Ok(members) => return self.send(&members, messages),
+                Err(error) => {
+                    tracing::warn!(%error, %group, "the members of a large group can't be read; tried again");
+                    std::thread::sleep(RETRY_PAUSE);
+                }
+            }
+        }
+        self.stats.fanout_failures.add(1);
+        tracing::error!(%group, "a large group was not reached: everybody is told to sync");
+        for shard in 0..self.shards {
+            let payload = event::resync(RESYNC_WITHIN_MS).into();
+            let entry =
+                DownstreamEntry { kind: EntryKind::Resync, targets: Targets::All, exclude: None, payload };
+            self.outbound.send(self.gateway, shard, vec![entry]);
+        }
+    }
+
+    async fn members(
+        &mut self,
+        group: ConversationId,
+        range: u16,
+        seq: u64,
+    ) -> Result<Vec<Membership>, StoreError> {
+        let width = MEMBER_BUCKETS / FANOUT_RANGES;
+        self.reader.windows(group, range * width..(range + 1) * width, seq).await
+    }
+
+    /// One record per shard touched, with all messages in order; more only where it would grow past
+    /// its bound.
+    fn send(&mut self, members: &[Membership], messages: &[Arc<LargeMessage>]) {
+        let mut batches: HashMap<(GatewayId, u16), (Vec<DownstreamEntry>, usize), RandomState> =
+            HashMap::default();
+        for message in messages {
+            let mut shards = PerShard::default();
+            self.outbound.directory().shards_of(&mut entitled(members, message.seq), &mut shards);
+            for ((gateway, shard), users) in shards {
+                let exclude = Some(message.from).filter(|from| from.gateway == gateway);
+                for users in users.chunks(USERS_PER_ENTRY) {
+                    let entry = DownstreamEntry {
+                        kind: EntryKind::Message,
+                        targets: Targets::Users(users.to_vec()),
+                        exclude: exclude.map(|from| from.session),
+                        payload: message.payload.clone(),
+                    };
+                    let (entries, bytes) = batches.entry((gateway, shard)).or_default();
+                    if *bytes + entry.bytes() > DOWNSTREAM_RECORD_BYTES_MAX && !entries.is_empty() {
+                        *bytes = 0;
+                        self.outbound.send(gateway, shard, std::mem::take(entries));
+                    }
+                    *bytes += entry.bytes();
+                    entries.push(entry);
+                }
+            }
+        }
+        for ((gateway, shard), (entries, _)) in batches {
+            self.outbound.send(gateway, shard, entries);
+        }
+    }
+}
+
+/// Those whose window holds `seq`.
+fn entitled(members: &[Membership], seq: u64) -> impl Iterator<Item = UserId> + '_ {
+    members.iter().filter(move |m| m.after < seq && seq <= m.until).map(|m| m.user)
+}

@@ -1,0 +1,152 @@
+//! A user's conversations: the list, histories, read marks.
+
+use super::{Api, Problem, limit, read};
+use crate::query::{may_mark, told_of_read};
+use crate::store::conversations::{Cursor, Listed, Mark};
+use crate::store::read::Window;
+use crate::sync::view;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use protocol::limits::{CONVERSATIONS_PAGE_MAX, SYNC_LIMIT_DEFAULT, SYNC_LIMIT_MAX};
+use protocol::record::EntryKind;
+use protocol::{ConversationId, ErrorCode, event};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+const LIST_LIMIT_DEFAULT: u32 = 50;
+
+#[derive(Deserialize)]
+pub(super) struct ListPage {
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    page: Result<Query<ListPage>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let caller = api.caller(&headers)?;
+    let Query(page) = page.map_err(|error| Problem::invalid(error.body_text()))?;
+    let limit = limit(page.limit, LIST_LIMIT_DEFAULT, CONVERSATIONS_PAGE_MAX)?;
+    let wrong = || Problem::invalid("cursor must be the cursor of an earlier page");
+    let cursor = page.cursor.map(|text| Cursor::parse(&text).ok_or_else(wrong)).transpose()?;
+    // One more than asked for tells whether there are more.
+    let mut found = api.reader.lock().await.conversations(caller, cursor.as_ref(), limit + 1).await?;
+    let has_more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let mut answer = json!({"conversations": found.iter().map(line).collect::<Vec<_>>()});
+    if let (true, Some(last)) = (has_more, found.last()) {
+        answer["cursor"] = last.cursor.to_string().into();
+    }
+    Ok(Json(answer).into_response())
+}
+
+fn line(listed: &Listed) -> Value {
+    let kind = match listed.conversation {
+        ConversationId::Single(..) => "single",
+        ConversationId::Group(_) => "group",
+        ConversationId::World => "world",
+    };
+    let mut line = json!({
+        "conversationId": listed.conversation,
+        "type": kind,
+        "lastSeq": listed.last_seq,
+        "readSeq": listed.read_seq,
+        "unreadCount": listed.unread,
+        "lastMessage": listed.last.as_ref().map(|message| view(listed.conversation, message)),
+    });
+    if let Some(name) = &listed.name {
+        line["name"] = name.as_str().into();
+    }
+    if let Some(seq) = listed.peer_read_seq {
+        line["peerReadSeq"] = seq.into();
+    }
+    line
+}
+
+#[derive(Deserialize)]
+pub(super) struct HistoryPage {
+    after_seq: Option<u64>,
+    before_seq: Option<u64>,
+    limit: Option<u32>,
+}
+
+pub(super) async fn messages(
+    State(api): State<Api>,
+    Path(conversation): Path<String>,
+    page: Result<Query<HistoryPage>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let caller = api.caller(&headers)?;
+    let conversation = parse(&conversation)?;
+    let Query(page) = page.map_err(|error| Problem::invalid(error.body_text()))?;
+    let limit = limit(page.limit, SYNC_LIMIT_DEFAULT, SYNC_LIMIT_MAX)?;
+    if page.after_seq.is_some() && page.before_seq.is_some() {
+        return Err(Problem::invalid("give after_seq or before_seq, not both"));
+    }
+    let mut reader = api.reader.lock().await;
+    let (first, last) = match reader.window(conversation, caller).await? {
+        Window::Open { after, until } => (after, until),
+        Window::NotAMember => return Err(refused(ErrorCode::NotAMember)),
+        Window::NotFound => return Err(refused(ErrorCode::ConversationNotFound)),
+    };
+    // Seqs are dense, so a page backwards is a page forwards from `limit` before.
+    let until = page.before_seq.map_or(last, |before| before.saturating_sub(1).min(last));
+    let after = match page.after_seq {
+        Some(after) => after.max(first),
+        None => until.saturating_sub(limit.into()).max(first),
+    };
+    let messages = reader.page(conversation, after, until, limit).await?;
+    drop(reader);
+    let has_more = match page.after_seq {
+        Some(_) => messages.last().is_some_and(|message| message.seq < last),
+        None => messages.first().is_some_and(|message| message.seq > first + 1),
+    };
+    let messages: Vec<_> = messages.iter().map(|message| view(conversation, message)).collect();
+    let last_seq = if last > first { last } else { 0 };
+    Ok(Json(json!({"messages": messages, "lastSeq": last_seq, "hasMore": has_more})).into_response())
+}
+
+pub(super) async fn mark_read(
+    State(api): State<Api>,
+    Path(conversation): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, Problem> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Read {
+        seq_id: u64,
+    }
+    let caller = api.caller(&headers)?;
+    let conversation = parse(&conversation)?;
+    let Read { seq_id } = read(&body)?;
+    if let Err((code, text)) = may_mark(&mut *api.reader.lock().await, conversation, caller).await? {
+        return Err(Problem { detail: text.into(), ..refused(code) });
+    }
+    let mark = Mark { conversation, user: caller, seq: seq_id };
+    let moved = api.store.lock().await.mark_read(&[mark]).await?;
+    if let Some(seq) = moved[0] {
+        api.tell(EntryKind::Read, told_of_read(&mark), event::read(conversation, caller, seq)).await;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn parse(text: &str) -> Result<ConversationId, Problem> {
+    ConversationId::parse(text)
+        .map_err(|why| Problem::invalid(format!("the conversation's id is not valid: {why}")))
+}
+
+fn refused(code: ErrorCode) -> Problem {
+    let (status, detail) = match code {
+        ErrorCode::NotAMember => (StatusCode::FORBIDDEN, "you are not a member of this conversation"),
+        ErrorCode::ConversationNotFound => (StatusCode::NOT_FOUND, "there is no such conversation"),
+        _ => (StatusCode::BAD_REQUEST, "the request makes no sense"),
+    };
+    Problem::new(status, code.as_str(), detail)
+}

@@ -1,0 +1,72 @@
+//! Entries for sessions and users, wherever they are: what the query thread, the HTTP API and the
+//! scans of large groups send.
+
+use crate::clock;
+use crate::stats::Stats;
+use bus::directory::{Directory, Memory, PerShard};
+use bus::{Downlink, Downstream};
+use protocol::record::{DownstreamBatch, DownstreamEntry, EntryKind, Targets};
+use protocol::{GatewayId, Origin, UserId};
+use std::sync::Arc;
+
+/// The way to the shards, for one thread.
+#[derive(Clone)]
+pub struct Outbound<D> {
+    directory: Memory,
+    downlink: D,
+    stats: Arc<Stats>,
+}
+
+impl<D: Downlink> Outbound<D> {
+    /// By the routes of `directory`.
+    pub fn new(directory: Memory, downlink: D, stats: Arc<Stats>) -> Self {
+        Self { directory, downlink, stats }
+    }
+
+    /// Sends one event to one session.
+    pub fn tell_session(&mut self, kind: EntryKind, origin: Origin, payload: Vec<u8>) {
+        let targets = Targets::Session(origin.session);
+        let entry = DownstreamEntry { kind, targets, exclude: None, payload: payload.into() };
+        self.send(origin.gateway, origin.session.shard, vec![entry]);
+    }
+
+    /// Sends one event to every session of `users` but `except`.
+    pub fn tell_users(&mut self, kind: EntryKind, users: &[UserId], except: Option<Origin>, payload: &[u8]) {
+        let mut shards = PerShard::default();
+        self.directory.shards_of(&mut users.iter().copied(), &mut shards);
+        for ((gateway, shard), users) in shards {
+            let exclude = except.filter(|origin| origin.gateway == gateway).map(|origin| origin.session);
+            let targets = Targets::Users(users);
+            let entry = DownstreamEntry { kind, targets, exclude, payload: payload.into() };
+            self.send(gateway, shard, vec![entry]);
+        }
+    }
+
+    /// The routes.
+    pub fn directory(&self) -> &Memory {
+        &self.directory
+    }
+
+    /// Sends a record to one shard.
+    pub fn send(&mut self, gateway: GatewayId, shard: u16, entries: Vec<DownstreamEntry>) {
+        self.stats.downstream_records.add(1);
+        self.stats.downstream_entries.add(entries.len() as u64);
+        let batch = Downstream::Batch(DownstreamBatch { entries, sent_at: clock::now() });
+        if let Err(error) = self.downlink.send(gateway, shard, batch) {
+            self.stats.downstream_gone.add(1);
+            tracing::debug!(%error, "nobody is there to be told; clients come back by sync");
+        }
+    }
+}
+
+/// What the HTTP API tells users; no matter over which road.
+pub trait Tell: Send + Sync {
+    /// Sends one event to every session of `users`. May wait while a shard is behind.
+    fn tell(&self, kind: EntryKind, users: &[UserId], payload: &[u8]);
+}
+
+impl<D: Downlink + Clone + Sync> Tell for Outbound<D> {
+    fn tell(&self, kind: EntryKind, users: &[UserId], payload: &[u8]) {
+        self.clone().tell_users(kind, users, None, payload);
+    }
+}
