@@ -34,6 +34,16 @@ fn without_its_last_line_a_ledger_is_truncated_and_without_its_first_damaged() {
 }
 
 #[test]
+fn a_ledger_cut_off_at_any_byte_is_not_clean() {
+    let text = lines(&clean()).join("\n");
+    let header = text.find('\n').unwrap();
+    for end in header + 1..text.len() {
+        let verdict = loadtest::judge::judge(&text.as_bytes()[..end]).unwrap().1;
+        assert!(!verdict.clean && verdict.damages[0].kind == DamageKind::Truncated, "{end}: {verdict:#?}");
+    }
+}
+
+#[test]
 fn any_doubled_line_is_named_wherever_the_copy_stands() {
     let whole = lines(&clean());
     let abouts = abouts(&whole);

@@ -131,9 +131,14 @@ fn overtaken(between: Vec<Record<'static>>) -> Vec<Record<'static>> {
 
 #[test]
 fn a_senders_messages_in_another_order_are_reordered() {
-    assert_fault(&judge_records(&overtaken(vec![])), FaultKind::Reordered, "y", "sent after x");
+    assert_fault(
+        &judge_records(&overtaken(vec![])),
+        FaultKind::Reordered,
+        "x",
+        "sent before y, which has seq 8",
+    );
     let resent = overtaken(vec![again(1, 9, SINGLE, "x"), again(1, 9, SINGLE, "y")]);
-    assert_fault(&judge_records(&resent), FaultKind::Reordered, "y", "sent after x");
+    assert_fault(&judge_records(&resent), FaultKind::Reordered, "x", "sent before y, which has seq 8");
 }
 
 #[test]
@@ -141,6 +146,25 @@ fn a_refused_message_takes_the_place_of_its_repeat() {
     let refusal = vec![refused(1, SINGLE, "x", true), again(1, 1, SINGLE, "x")];
     let verdict = judge_records(&overtaken(refusal));
     assert!(verdict.clean, "{verdict:#?}");
+}
+
+#[test]
+fn a_message_that_may_have_been_refused_has_the_place_of_its_first_sending_or_of_its_repeat() {
+    // x is refused, y persisted behind it, and the session ends before y's ack: both go again.
+    let refusal = vec![refused(1, SINGLE, "x", true), again(1, 9, SINGLE, "x"), again(1, 9, SINGLE, "y")];
+    let verdict = judge_records(&overtaken(refusal));
+    assert!(verdict.clean, "{verdict:#?}");
+    // Where y has the place of its repeat, z, which was sent after that, must still come behind it.
+    let mut records = clean();
+    records.extend([sent(1, SINGLE, "x"), sent(1, SINGLE, "y"), refused(1, SINGLE, "x", true)]);
+    records.extend([again(1, 9, SINGLE, "x"), again(1, 9, SINGLE, "y"), sent(1, SINGLE, "z")]);
+    for (msg, seq) in [("x", 8), ("z", 9), ("y", 10)] {
+        records.extend([ack(1, SINGLE, msg, seq), got(2, SINGLE, seq, 1, msg, Via::Live)]);
+        records.push(got(1, SINGLE, seq, 1, msg, Via::Final));
+    }
+    let verdict = judge_records(&records);
+    assert_fault(&verdict, FaultKind::Reordered, "y", "sent before z");
+    assert_eq!(verdict.count(FaultKind::Reordered), 1);
 }
 
 #[test]

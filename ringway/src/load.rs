@@ -20,8 +20,8 @@ const LOAD_EXAMPLES: &str = "Examples:
   ringway load verify ringway-load.ledger              judge that run again, from its file
 
 docs/load-testing.md says what the figures mean.
-Exit codes: 0 clean, 64 usage, 65 no ledger, 69 the server can't be reached, 73 the ledger or report
-can't be written, 99 the ledger is not clean.";
+Exit codes: 0 clean, 64 usage, 65 no ledger, 69 the server can't be reached, 73 a file can't be
+written, 99 the ledger is not clean, 130 Ctrl-C before the first message.";
 
 #[derive(Debug, Args)]
 #[command(after_help = LOAD_EXAMPLES)]
@@ -46,10 +46,10 @@ const QUICK_EXAMPLES: &str = "Examples:
   ringway load quick --target ws://10.0.0.2:8080/ws --tokens tokens.txt -c 1000
 
 Users are 1 to N and write to their neighbour (1 and 2, 3 and 4 …), or with --groups to groups too.
-Latency counts from the time a message was due, however late it went out. Ctrl-C ends the sending and
-still waits for what is under way; a second one ends at once.
-Exit codes: 0 clean, 64 usage, 69 the server can't be reached, 73 a file can't be written, 99 the ledger
-is not clean.";
+Latency counts from the time a message was due, however late it went out. Ctrl-C ends the
+sending and still waits for what is under way; a second one ends at once.
+Exit codes: 0 clean, 64 usage, 69 the server can't be reached, 73 a file can't be written,
+99 the ledger is not clean, 130 Ctrl-C before the first message.";
 
 #[derive(Debug, Args)]
 #[command(after_help = QUICK_EXAMPLES)]
@@ -108,8 +108,8 @@ const VERIFY_EXAMPLES: &str = "Examples:
   ringway load verify ringway-load.ledger
   ringway load verify --json ringway-load.ledger | jq .counts
 
-It names what was lost, doubled, reordered, altered, or delivered to somebody outside, and lines of the
-ledger that were removed, doubled, swapped or altered, each with its message.
+It names what was lost, doubled, reordered, altered, or delivered to somebody outside, and lines of
+the ledger that were removed, doubled, swapped or altered, each with its message.
 Exit codes: 0 clean, 65 no ledger, 99 not clean.";
 
 #[derive(Debug, Args)]

@@ -5,6 +5,9 @@ use std::collections::VecDeque;
 /// Messages under way at once; the rest waits here, and its latency counts from when it was due.
 const WINDOW_MAX: usize = 256;
 const WINDOW_MIN: usize = 4;
+/// After a lost connection: a backlog that goes out in one go may be more than the server lets pass,
+/// and then its acks are lost with the next connection.
+const WINDOW_RESTART: usize = 16;
 const BACKOFF_US_MIN: u64 = 20_000;
 const BACKOFF_US_MAX: u64 = 2_000_000;
 
@@ -121,6 +124,7 @@ impl Outbox {
             }
         }
         (self.under_way, self.held_until_us, self.refusals) = (0, 0, 0);
+        self.window = self.window.min(WINDOW_RESTART);
     }
 }
 

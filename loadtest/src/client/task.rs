@@ -19,6 +19,8 @@ const BACKOFF_MS_MAX: u64 = 2_000;
 const FIRST_TRIES: u32 = 6;
 /// How long a text may take to leave.
 const SEND: Duration = Duration::from_secs(10);
+/// How long to stay away after 4004: by then the server's bucket of the user is full again.
+const TOO_FAST: Duration = Duration::from_secs(10);
 /// How long the server may take for its half of a close.
 const CLOSE: Duration = Duration::from_secs(2);
 
@@ -228,8 +230,10 @@ fn closed(frame: Option<CloseFrame>) -> Left {
         return Left::Lost { why: "closed without a code".to_owned(), wait: None };
     };
     let reason: Utf8Bytes = frame.reason;
-    let wait = reason.strip_prefix("retry_ms=").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
-    Left::Lost { why: format!("closed {} {reason}", u16::from(frame.code)), wait }
+    let code = u16::from(frame.code);
+    let named = reason.strip_prefix("retry_ms=").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+    let wait = named.or((code == 4004).then_some(TOO_FAST));
+    Left::Lost { why: format!("closed {code} {reason}"), wait }
 }
 
 /// Closes, and waits a little for the server's half.

@@ -105,7 +105,8 @@ pub enum DamageKind {
 pub struct Damage {
     /// What.
     pub kind: DamageKind,
-    /// Where in the file, from 1: the line itself, or the one that stands in its place.
+    /// Where in the file, from 1: the line itself, or the one that stands in its place; 0 if it is
+    /// the whole file.
     pub line: u64,
     /// The message that the line is about.
     pub about: String,
@@ -118,7 +119,7 @@ impl fmt::Display for Damage {
             DamageKind::Doubled => "doubled",
             DamageKind::Swapped => "swapped",
             DamageKind::Altered => "altered",
-            DamageKind::Truncated => "truncated",
+            DamageKind::Truncated => return write!(f, "truncated: {}", self.about),
         };
         write!(f, "line {}: {kind}: {}", self.line, self.about)
     }

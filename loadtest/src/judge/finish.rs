@@ -117,23 +117,29 @@ impl Judge {
 
     /// Each sender's messages have their seqs in the order in which they were sent.
     fn check_order(&mut self) {
-        let mut sent: Vec<(u32, u64, u64, u64, u32)> = (0..self.messages.len())
+        let mut sent: Vec<(u32, u64, u64, u32)> = (0..self.messages.len())
             .filter_map(|at| {
                 let message = self.messages.get(at);
                 let seq = message.place()?.seq;
-                message.sent.then_some((message.conversation, message.sender, message.order, seq, at))
+                message.sent.then_some((message.conversation, message.sender, seq, at))
             })
             .collect();
         sent.sort_unstable();
-        for pair in sent.windows(2) {
-            let [(conv, sender, _, seq, before), (next_conv, next_sender, _, next_seq, at)] = *pair else {
-                continue;
-            };
-            if (conv, sender) == (next_conv, next_sender) && next_seq < seq {
-                let before = self.messages.get(before);
-                let detail =
-                    format!("sent after {}, which has the later seq {seq}", self.messages.id(before));
+        // The last sent of those with smaller seqs.
+        let mut newest: Option<(u32, u64, u64, u32)> = None;
+        for message in sent {
+            let (conv, sender, _, at) = message;
+            let before = newest.filter(|newest| (newest.0, newest.1) == (conv, sender));
+            let (_, latest) = self.messages.get(at).order;
+            let earliest = before.map_or(0, |before| self.messages.get(before.3).order.0);
+            if let Some((_, _, seq, other)) = before.filter(|_| earliest > latest) {
+                let other = self.messages.get(other);
+                let detail = format!("sent before {}, which has seq {seq}", self.messages.id(other));
                 self.fault(FaultKind::Reordered, at, detail);
+                // From here on anew, or all that follow would be told of too.
+                newest = Some(message);
+            } else if before.is_none() || self.messages.get(at).order.0 >= earliest {
+                newest = Some(message);
             }
         }
     }

@@ -23,8 +23,8 @@ pub(super) struct Message {
     pub(super) sender: u64,
     client_id: u32,
     pub(super) hash: u64,
-    /// Its place among everything that was sent.
-    pub(super) order: u64,
+    /// Its place among everything that was sent: the earliest and the latest that it can be.
+    pub(super) order: (u64, u64),
     /// The session it went out through last.
     pub(super) session: u64,
     pub(super) acked: Option<MessageAt>,
@@ -96,7 +96,7 @@ impl Messages {
                 sender,
                 client_id,
                 hash: 0,
-                order: 0,
+                order: (0, 0),
                 session: 0,
                 acked: None,
                 stored: None,

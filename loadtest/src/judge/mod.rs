@@ -158,18 +158,22 @@ impl Judge {
         if message.conversation != conv {
             message.conversation = conv;
         }
-        (message.sent, message.hash, message.order, message.session) = (true, hash, order, session);
+        (message.sent, message.hash, message.session) = (true, hash, session);
+        message.order = (order, order);
     }
 
-    /// A message that was refused, or may have been without its sender hearing of it, takes the place
-    /// of its repeat; any other one keeps its first.
+    /// A message that was refused takes the place of its repeat. One that may have been, in a session
+    /// in which others were and that ended without an answer to this one, has either place. Any other
+    /// keeps its first.
     fn again(&mut self, user: u64, session: u64, msg: &str) {
         let order = self.messages.next_order();
         let Some(at) = self.messages.known(user, msg) else { return };
         let message = self.messages.get_mut(at);
-        if message.refused_for_now || self.refusing.contains(&message.session) {
-            message.order = order;
+        if message.refused_for_now {
+            message.order = (order, order);
             message.refused_for_now = false;
+        } else if self.refusing.contains(&message.session) {
+            message.order.1 = order;
         }
         message.session = session;
     }
