@@ -1,5 +1,7 @@
 //! SplitMix64: the same numbers from the same seed on every machine.
 
+use protocol::partition::splitmix64;
+
 /// A source of numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
@@ -12,11 +14,7 @@ impl Random {
 
     /// The next number.
     pub(crate) fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        splitmix64(&mut self.0)
     }
 
     /// A number below `bound`, which is not 0.

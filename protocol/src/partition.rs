@@ -38,11 +38,17 @@ pub fn partition_of(key: &[u8], partitions: u16) -> u16 {
 
 /// The shard that owns a user: all of a user's sessions meet on one core.
 pub fn shard_of(user: UserId, shards: u16) -> u16 {
-    // SplitMix64's finalizer: consecutive ids must not land on one shard in stripes.
-    let mut z = user.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) % u64::from(shards)) as u16
+    // Mixed: consecutive ids must not land on one shard in stripes.
+    let mut state = user.0;
+    (splitmix64(&mut state) % u64::from(shards)) as u16
+}
+
+/// The next number of SplitMix64 from `state`: the same on every machine.
+pub fn splitmix64(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 #[cfg(test)]

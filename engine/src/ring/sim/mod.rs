@@ -5,151 +5,15 @@
 //! panics: two sends in flight on one socket, passing or closing a slot with something in flight,
 //! using a slot that is free.
 
+mod world;
+
+pub use world::{Random, World};
+
 use super::{Address, Buffer, Event, Mono, Outgoing, Receive, Ring};
 use protocol::UnixMs;
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
-
-/// SplitMix64: small, and the same on every machine.
-#[derive(Debug, Clone)]
-pub struct Random(pub u64);
-
-impl Random {
-    /// The next number.
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `n`.
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.draw() % n
-    }
-
-    /// True once in `n` times.
-    pub fn once_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.below(i as u64 + 1) as usize);
-        }
-    }
-}
-
-/// Everything that the rings of one gateway and their clients share.
-#[derive(Debug)]
-pub struct World {
-    /// What chance there is comes from here.
-    pub random: Random,
-    /// The time.
-    pub now: Mono,
-    wires: Vec<Wire>,
-    tables: Vec<Vec<Option<usize>>>,
-    arrivals: Vec<Vec<(u32, u64)>>,
-    backlogs: Vec<VecDeque<usize>>,
-    listening: Vec<bool>,
-}
-
-/// One TCP connection.
-#[derive(Debug, Default)]
-struct Wire {
-    to_server: VecDeque<u8>,
-    to_client: VecDeque<u8>,
-    /// Bytes that may wait for the client before a send has to wait.
-    window: usize,
-    client_done: bool,
-    reset: bool,
-    server_done: bool,
-    server_deaf: bool,
-    /// How many tables hold it.
-    held: usize,
-    refused: bool,
-}
-
-impl World {
-    /// A world of `shards` rings with `table` slots each.
-    pub fn new(seed: u64, shards: usize, table: usize) -> Rc<RefCell<Self>> {
-        Rc::new(RefCell::new(Self {
-            random: Random(seed),
-            now: Mono(1_000),
-            wires: vec![],
-            tables: vec![vec![None; table]; shards],
-            arrivals: vec![vec![]; shards],
-            backlogs: vec![VecDeque::new(); shards],
-            listening: vec![true; shards],
-        }))
-    }
-
-    /// A client connects; returns its wire.
-    pub fn connect(&mut self, window: usize) -> usize {
-        let shard = self.random.below(self.tables.len() as u64) as usize;
-        let refused = !self.listening[shard];
-        self.wires.push(Wire { window, refused, ..Wire::default() });
-        let wire = self.wires.len() - 1;
-        if !refused {
-            self.backlogs[shard].push_back(wire);
-        }
-        wire
-    }
-
-    /// The client sends.
-    pub fn client_sends(&mut self, wire: usize, bytes: &[u8]) {
-        self.wires[wire].to_server.extend(bytes);
-    }
-
-    /// The client reads up to `max` bytes.
-    pub fn client_reads(&mut self, wire: usize, max: usize) -> Vec<u8> {
-        let to_client = &mut self.wires[wire].to_client;
-        let len = max.min(to_client.len());
-        to_client.drain(..len).collect()
-    }
-
-    /// The client says that nothing follows.
-    pub fn client_ends(&mut self, wire: usize) {
-        self.wires[wire].client_done = true;
-    }
-
-    /// The client breaks the connection.
-    pub fn client_resets(&mut self, wire: usize) {
-        self.wires[wire].reset = true;
-        self.wires[wire].to_server.clear();
-        self.wires[wire].to_client.clear();
-    }
-
-    /// Whether the client has read everything there will ever be.
-    pub fn is_at_end(&self, wire: usize) -> bool {
-        let wire = &self.wires[wire];
-        wire.refused || wire.reset || (wire.server_done && wire.to_client.is_empty())
-    }
-
-    /// Slots in use on a ring.
-    pub fn used(&self, shard: usize) -> usize {
-        self.tables[shard].iter().flatten().count()
-    }
-
-    fn free_slot(&mut self, shard: usize) -> Option<u32> {
-        let free: Vec<_> =
-            (0..self.tables[shard].len()).filter(|slot| self.tables[shard][*slot].is_none()).collect();
-        if free.is_empty() {
-            return None;
-        }
-        // The kernel gives the lowest, mostly; any is allowed.
-        let pick = if self.random.once_in(4) { self.random.below(free.len() as u64) as usize } else { 0 };
-        Some(free[pick] as u32)
-    }
-
-    fn wire(&mut self, shard: usize, slot: u32) -> &mut Wire {
-        let wire = self.tables[shard][slot as usize].expect("an operation on a slot that is free");
-        &mut self.wires[wire]
-    }
-}
 
 #[derive(Debug)]
 enum Op {
