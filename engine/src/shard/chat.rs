@@ -72,20 +72,17 @@ impl<U: Uplink> Service for Chat<U> {
         if hub.is_draining() {
             return;
         }
-        let Parsed { trace_id, command } = match self.parser.parse(&mut payload) {
-            Ok(parsed) => parsed,
-            // What can't be read costs as much as what can.
-            Err(refusal) => match hub.take_command(slot) {
-                Verdict::Taken => return refuse(hub, slot, &refusal),
-                Verdict::Limited => return limited(hub, slot, None, refusal.trace_id.as_deref()),
-                Verdict::Abuse => return hub.close_for_abuse(slot),
-            },
-        };
+        let parsed = self.parser.parse(&mut payload);
+        // What can't be read costs as much as what can.
         match hub.take_command(slot) {
             Verdict::Taken => {}
-            Verdict::Limited => return limited(hub, slot, client_msg_id(&command), trace_id),
+            Verdict::Limited => return limited(hub, slot, &parsed),
             Verdict::Abuse => return hub.close_for_abuse(slot),
         }
+        let Parsed { trace_id, command } = match parsed {
+            Ok(parsed) => parsed,
+            Err(refusal) => return refuse(hub, slot, &refusal),
+        };
         let (origin, user) = (hub.origin(slot), hub.user(slot));
         let query = match command {
             Command::SendMessage(message) => {
@@ -150,14 +147,14 @@ fn refuse(hub: &mut Hub, slot: u32, refusal: &Refusal) {
     hub.send_text(slot, &event);
 }
 
-fn client_msg_id<'a>(command: &Command<'a>) -> Option<&'a str> {
-    match command {
-        Command::SendMessage(message) => Some(message.client_msg_id),
-        _ => None,
-    }
-}
-
-fn limited(hub: &mut Hub, slot: u32, id: Option<&str>, trace_id: Option<&str>) {
+fn limited(hub: &mut Hub, slot: u32, parsed: &Result<Parsed<'_>, Refusal>) {
+    let (id, trace_id) = match parsed {
+        Ok(Parsed { trace_id, command: Command::SendMessage(message) }) => {
+            (Some(message.client_msg_id), *trace_id)
+        }
+        Ok(Parsed { trace_id, .. }) => (None, *trace_id),
+        Err(refusal) => (None, refusal.trace_id.as_deref()),
+    };
     hub.stats().rate_limited.add(1);
     let rate = hub.limits().user_rate;
     let text = format!("too many commands of this user: {rate}; send it again in a moment");

@@ -4,7 +4,8 @@
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use protocol::limits::{BUCKETS_MAX, RATE_STRIKES_MAX};
-use protocol::{Bucket, Limits, UserId};
+use protocol::{Bucket, Limits, Rate, UserId};
+use std::hash::Hash;
 use std::net::IpAddr;
 
 /// Entries beyond which full buckets are looked for; doubles with what stays.
@@ -22,19 +23,57 @@ pub enum Verdict {
 }
 
 #[derive(Debug, Default)]
-struct User {
+struct Entry {
     bucket: Bucket,
-    /// Commands refused since the bucket was last full.
+    /// What was refused since the bucket was last full.
     strikes: u32,
+}
+
+/// The buckets of everybody of one kind.
+#[derive(Debug)]
+struct Buckets<K> {
+    entries: HashMap<K, Entry, RandomState>,
+    sweep_at: usize,
+}
+
+impl<K: Eq + Hash> Default for Buckets<K> {
+    fn default() -> Self {
+        Self { entries: HashMap::default(), sweep_at: SWEEP_MIN }
+    }
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    /// Takes a token; without one, how often that has happened since the bucket was full.
+    fn take(&mut self, key: K, rate: Rate, now_ms: u64) -> Result<(), u32> {
+        if self.entries.len() >= self.sweep_at {
+            self.sweep(now_ms);
+        }
+        let entry = self.entries.entry(key).or_default();
+        if entry.bucket.is_full(now_ms) {
+            entry.strikes = 0;
+        }
+        if entry.bucket.take(rate, now_ms) {
+            return Ok(());
+        }
+        entry.strikes += 1;
+        Err(entry.strikes)
+    }
+
+    /// Lets full buckets go, and all of them when even those that are not full are too many.
+    fn sweep(&mut self, now_ms: u64) {
+        self.entries.retain(|_, entry| !entry.bucket.is_full(now_ms));
+        if self.entries.len() >= BUCKETS_MAX {
+            self.entries.clear();
+        }
+        self.sweep_at = SWEEP_MIN.max(2 * self.entries.len());
+    }
 }
 
 /// The buckets of one shard.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
-    users: HashMap<UserId, User, RandomState>,
-    addresses: HashMap<IpAddr, Bucket, RandomState>,
-    sweep_users_at: usize,
-    sweep_addresses_at: usize,
+    users: Buckets<UserId>,
+    addresses: Buckets<IpAddr>,
 }
 
 impl Rates {
@@ -42,19 +81,11 @@ impl Rates {
         if limits.user_rate.per_second == 0 {
             return Verdict::Taken;
         }
-        if self.users.len() >= self.sweep_users_at.max(SWEEP_MIN) {
-            self.users.retain(|_, user| !user.bucket.is_full(now_ms));
-            self.sweep_users_at = bounded(&mut self.users);
+        match self.users.take(user, limits.user_rate, now_ms) {
+            Ok(()) => Verdict::Taken,
+            Err(strikes) if strikes > RATE_STRIKES_MAX => Verdict::Abuse,
+            Err(_) => Verdict::Limited,
         }
-        let user = self.users.entry(user).or_default();
-        if user.bucket.is_full(now_ms) {
-            user.strikes = 0;
-        }
-        if user.bucket.take(limits.user_rate, now_ms) {
-            return Verdict::Taken;
-        }
-        user.strikes += 1;
-        if user.strikes > RATE_STRIKES_MAX { Verdict::Abuse } else { Verdict::Limited }
     }
 
     /// Whether `address` may open another connection.
@@ -63,20 +94,8 @@ impl Rates {
         if limits.address_rate.per_second == 0 || limits.loopback_exempt && address.is_loopback() {
             return true;
         }
-        if self.addresses.len() >= self.sweep_addresses_at.max(SWEEP_MIN) {
-            self.addresses.retain(|_, bucket| !bucket.is_full(now_ms));
-            self.sweep_addresses_at = bounded(&mut self.addresses);
-        }
-        self.addresses.entry(address).or_default().take(limits.address_rate, now_ms)
+        self.addresses.take(address, limits.address_rate, now_ms).is_ok()
     }
-}
-
-/// Lets all go when even those that are not full are too many; returns when to sweep next.
-fn bounded<K, V>(buckets: &mut HashMap<K, V, RandomState>) -> usize {
-    if buckets.len() >= BUCKETS_MAX {
-        buckets.clear();
-    }
-    2 * buckets.len()
 }
 
 #[cfg(test)]
@@ -115,6 +134,6 @@ mod tests {
         for user in 0..100_000 {
             rates.command(UserId(user), &limits, user);
         }
-        assert!(rates.users.len() <= SWEEP_MIN + 100, "{}", rates.users.len());
+        assert!(rates.users.entries.len() <= SWEEP_MIN + 100, "{}", rates.users.entries.len());
     }
 }
