@@ -6,24 +6,22 @@
 use crate::clock;
 use crate::decide::{Decision, Known, WorldRates};
 use crate::fanout::{LargeMessage, TaskSender};
+use crate::handoff;
+use crate::outbound::{Outbound, Outboxes};
+use crate::query::not_open;
 use crate::stats::Stats;
-use bus::directory::{Directory, Memory, PerShard};
-use bus::{Downlink, Downstream, Parker, Polled, RouteChange, RouteSource, Waker};
-use crossbeam_queue::ArrayQueue;
+use bus::directory::{Directory, PerShard};
+use bus::{Downlink, Downstream, Parker, Polled, RouteChange, RouteSource};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use protocol::event::{self, Message};
-use protocol::limits::{DISTRIBUTE_QUEUE_BATCHES, DOWNSTREAM_RECORD_BYTES_MAX};
-use protocol::record::{DownstreamBatch, DownstreamEntry, EntryKind, Targets, UpstreamRecord};
+use protocol::record::{DownstreamEntry, EntryKind, Targets, UpstreamRecord};
 use protocol::{ConversationId, ErrorCode, GatewayId, Origin, SessionRef, UnixMs, UserId};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long the distributor sleeps when nobody wakes it.
 const PARK: Duration = Duration::from_millis(500);
-/// How long the persister pauses while the distributor's queue is full.
-const FULL_PAUSE: Duration = Duration::from_micros(200);
 
 /// A committed batch.
 #[derive(Debug)]
@@ -47,54 +45,11 @@ pub enum Audience {
     Large,
 }
 
-#[derive(Debug)]
-struct Queue {
-    batches: ArrayQueue<Batch>,
-    ended: AtomicBool,
-}
-
-/// The persister's end of the queue; dropping it tells the distributor that nothing follows.
-#[derive(Debug)]
-pub struct BatchSender {
-    queue: Arc<Queue>,
-    waker: Waker,
-}
-
-impl BatchSender {
-    /// Hands a batch over; waits while the distributor is [`DISTRIBUTE_QUEUE_BATCHES`] behind.
-    pub fn send(&self, mut batch: Batch) {
-        while let Err(back) = self.queue.batches.push(batch) {
-            batch = back;
-            std::thread::sleep(FULL_PAUSE);
-        }
-        self.waker.wake();
-    }
-}
-
-impl Drop for BatchSender {
-    fn drop(&mut self) {
-        self.queue.ended.store(true, Ordering::SeqCst);
-        self.waker.wake();
-    }
-}
-
-/// The distributor's end of the queue.
-#[derive(Debug)]
-pub struct BatchReceiver(Arc<Queue>);
-
-/// A bounded queue of batches to the thread that parks on `parker`.
-pub fn queue(parker: &Parker) -> (BatchSender, BatchReceiver) {
-    let queue = Queue { batches: ArrayQueue::new(DISTRIBUTE_QUEUE_BATCHES), ended: AtomicBool::new(false) };
-    let queue = Arc::new(queue);
-    (BatchSender { queue: Arc::clone(&queue), waker: parker.waker() }, BatchReceiver(queue))
-}
-
 /// The distributor of one worker, with the directory of one process.
 pub struct Distributor<R: RouteSource, D: Downlink> {
     routes: R,
-    downlink: D,
+    outbound: Outbound<D>,
     large: TaskSender,
-    directory: Memory,
     stats: Arc<Stats>,
     /// The shards there are, for `world`.
     gateway: GatewayId,
@@ -106,8 +61,6 @@ pub struct Distributor<R: RouteSource, D: Downlink> {
 /// What a distributor needs to know.
 #[derive(Debug, Clone)]
 pub struct DistributorConfig {
-    /// Where routes live.
-    pub directory: Memory,
     /// The gateway whose shards are served.
     pub gateway: GatewayId,
     /// How many there are.
@@ -116,36 +69,25 @@ pub struct DistributorConfig {
     pub world: WorldRates,
 }
 
-/// What is collected for one shard.
-#[derive(Default)]
-struct Outbox {
-    batch: DownstreamBatch,
-    bytes: usize,
-}
-
-type Outboxes = HashMap<(GatewayId, u16), Outbox, RandomState>;
-
 impl<R: RouteSource, D: Downlink> Distributor<R, D> {
     /// A distributor for the shards of `gateway`.
     pub fn new(
         routes: R,
-        downlink: D,
+        outbound: Outbound<D>,
         large: TaskSender,
         config: DistributorConfig,
         stats: Arc<Stats>,
     ) -> Self {
-        let DistributorConfig { directory, gateway, shards, world } = config;
-        Self { routes, downlink, large, directory, stats, gateway, shards, world, changes: Vec::new() }
+        let DistributorConfig { gateway, shards, world } = config;
+        Self { routes, outbound, large, stats, gateway, shards, world, changes: Vec::new() }
     }
 
     /// Distributes until the persister has ended and its last batch is out.
-    pub fn run(mut self, batches: &BatchReceiver, parker: &Parker) {
-        let BatchReceiver(queue) = batches;
+    pub fn run(mut self, batches: &handoff::Receiver<Batch>, parker: &Parker) {
         loop {
             self.take_routes();
-            // Read before the last look at the queue: whoever ends has pushed everything by then.
-            let ended = queue.ended.load(Ordering::SeqCst);
-            if let Some(batch) = queue.batches.pop() {
+            let ended = batches.has_ended();
+            if let Some(batch) = batches.pop() {
                 self.take_routes();
                 self.distribute(&batch);
                 let took = clock::now().0.saturating_sub(batch.committed_at.0);
@@ -154,9 +96,7 @@ impl<R: RouteSource, D: Downlink> Distributor<R, D> {
                 return;
             } else {
                 let routes = &self.routes;
-                let ready =
-                    || !queue.batches.is_empty() || !routes.is_empty() || queue.ended.load(Ordering::SeqCst);
-                parker.park(PARK, ready);
+                parker.park(PARK, || batches.is_ready() || !routes.is_empty());
             }
         }
     }
@@ -167,13 +107,13 @@ impl<R: RouteSource, D: Downlink> Distributor<R, D> {
         for change in changes.drain(..) {
             match change {
                 RouteChange::Add(user, session) => {
-                    self.directory.add(user, session);
+                    self.outbound.directory_mut().add(user, session);
                     self.stats.routes_added.add(1);
                     let registered = Downstream::RouteRegistered(session.session);
-                    self.send(session.gateway, session.session.shard, registered);
+                    self.outbound.send(session.gateway, session.session.shard, registered);
                 }
                 RouteChange::Remove(user, session) => {
-                    self.directory.remove(user, session);
+                    self.outbound.directory_mut().remove(user, session);
                     self.stats.routes_removed.add(1);
                 }
             }
@@ -203,15 +143,13 @@ impl<R: RouteSource, D: Downlink> Distributor<R, D> {
                 Decision::Skip => {}
             }
         }
-        for ((gateway, shard), outbox) in outboxes {
-            self.send_batch(gateway, shard, outbox.batch);
-        }
+        outboxes.send(&mut self.outbound);
     }
 
     fn tell_session(&mut self, outboxes: &mut Outboxes, kind: EntryKind, origin: Origin, payload: Vec<u8>) {
         let targets = Targets::Session(origin.session);
         let entry = DownstreamEntry { kind, targets, exclude: None, payload: payload.into() };
-        self.put(outboxes, origin.gateway, origin.session.shard, entry);
+        outboxes.put(&mut self.outbound, origin.gateway, origin.session.shard, entry);
     }
 
     fn tell_recipients(
@@ -229,16 +167,16 @@ impl<R: RouteSource, D: Downlink> Distributor<R, D> {
             ConversationId::World => {
                 for shard in 0..self.shards {
                     let entry = message_entry(Targets::All, exclude(self.gateway), &payload);
-                    self.put(outboxes, self.gateway, shard, entry);
+                    outboxes.put(&mut self.outbound, self.gateway, shard, entry);
                 }
                 return;
             }
             ConversationId::Single(a, b) => {
-                self.directory.shards_of(&mut [a, b].into_iter(), &mut per_shard);
+                self.outbound.directory().shards_of(&mut [a, b].into_iter(), &mut per_shard);
             }
             ConversationId::Group(_) => match batch.groups.get(&record.conversation) {
                 Some(Audience::Members(members)) => {
-                    self.directory.shards_of(&mut members.iter().copied(), &mut per_shard);
+                    self.outbound.directory().shards_of(&mut members.iter().copied(), &mut per_shard);
                 }
                 Some(Audience::Large) => {
                     let message = LargeMessage { seq: message.seq_id, payload: payload.into(), from };
@@ -249,34 +187,7 @@ impl<R: RouteSource, D: Downlink> Distributor<R, D> {
         }
         for ((gateway, shard), users) in per_shard {
             let entry = message_entry(Targets::Users(users), exclude(gateway), &payload);
-            self.put(outboxes, gateway, shard, entry);
-        }
-    }
-
-    /// Adds an entry, sending what is there first where the record would grow past its bound.
-    fn put(&mut self, outboxes: &mut Outboxes, gateway: GatewayId, shard: u16, entry: DownstreamEntry) {
-        let outbox = outboxes.entry((gateway, shard)).or_default();
-        let bytes = entry.bytes();
-        if outbox.bytes + bytes > DOWNSTREAM_RECORD_BYTES_MAX && !outbox.batch.entries.is_empty() {
-            let full = std::mem::take(outbox);
-            self.send_batch(gateway, shard, full.batch);
-        }
-        let outbox = outboxes.entry((gateway, shard)).or_default();
-        outbox.bytes += bytes;
-        outbox.batch.entries.push(entry);
-    }
-
-    fn send_batch(&mut self, gateway: GatewayId, shard: u16, mut batch: DownstreamBatch) {
-        batch.sent_at = clock::now();
-        self.stats.downstream_entries.add(batch.entries.len() as u64);
-        self.send(gateway, shard, Downstream::Batch(batch));
-    }
-
-    fn send(&mut self, gateway: GatewayId, shard: u16, record: Downstream) {
-        self.stats.downstream_records.add(1);
-        if let Err(error) = self.downlink.send(gateway, shard, record) {
-            self.stats.downstream_gone.add(1);
-            tracing::debug!(%error, "nobody is there to be told; clients come back by sync");
+            outboxes.put(&mut self.outbound, gateway, shard, entry);
         }
     }
 }
@@ -301,8 +212,7 @@ fn message<'a>(record: &'a UpstreamRecord, known: &Known) -> Message<'a> {
 
 fn reason(code: ErrorCode, world: WorldRates) -> String {
     match code {
-        ErrorCode::NotAMember => "you are not a member of this conversation".into(),
-        ErrorCode::ConversationNotFound => "there is no such conversation".into(),
+        ErrorCode::NotAMember | ErrorCode::ConversationNotFound => not_open(code).into(),
         ErrorCode::IdReused => {
             "tempMessageId was used before in this conversation, with other content".into()
         }

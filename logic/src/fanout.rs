@@ -1,24 +1,22 @@
 //! Large groups: one task per message and bucket range, so that a crash repeats one range and
 //! ranges can run side by side. Tasks of one (group, range) that wait together become one scan.
 
-use crate::outbound::Outbound;
+use crate::handoff;
+use crate::outbound::{Outbound, Outboxes};
 use crate::stats::Stats;
 use crate::store::StoreError;
 use crate::store::read::{Membership, Reader};
 use bus::directory::{Directory, PerShard};
-use bus::{Downlink, Parker, Waker};
-use crossbeam_queue::ArrayQueue;
+use bus::{Downlink, Parker};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use protocol::limits::{DOWNSTREAM_RECORD_BYTES_MAX, FANOUT_QUEUE_TASKS, FANOUT_RANGES, MEMBER_BUCKETS};
+use protocol::limits::{FANOUT_QUEUE_TASKS, FANOUT_RANGES, MEMBER_BUCKETS};
 use protocol::record::{DownstreamEntry, EntryKind, Targets};
 use protocol::{ConversationId, GatewayId, Origin, UserId, event};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const PARK: Duration = Duration::from_millis(500);
-const FULL_PAUSE: Duration = Duration::from_micros(200);
 /// Tries of a scan before everybody is told to sync.
 const TRIES: u32 = 5;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -49,17 +47,10 @@ pub struct Task {
     pub message: Arc<LargeMessage>,
 }
 
-#[derive(Debug)]
-struct Queue {
-    tasks: ArrayQueue<Task>,
-    ended: AtomicBool,
-}
-
 /// The distributor's end; dropping it says that nothing follows.
 #[derive(Debug)]
 pub struct TaskSender {
-    queue: Arc<Queue>,
-    waker: Waker,
+    tasks: handoff::Sender<Task>,
     stats: Arc<Stats>,
 }
 
@@ -68,22 +59,9 @@ impl TaskSender {
     pub fn send(&self, group: ConversationId, message: LargeMessage) {
         let message = Arc::new(message);
         for range in 0..FANOUT_RANGES {
-            let mut task = Task { group, range, message: Arc::clone(&message) };
-            while let Err(back) = self.queue.tasks.push(task) {
-                task = back;
-                self.waker.wake();
-                std::thread::sleep(FULL_PAUSE);
-            }
+            self.tasks.send(Task { group, range, message: Arc::clone(&message) });
             self.stats.fanout_tasks.add(1);
         }
-        self.waker.wake();
-    }
-}
-
-impl Drop for TaskSender {
-    fn drop(&mut self) {
-        self.queue.ended.store(true, Ordering::SeqCst);
-        self.waker.wake();
     }
 }
 
@@ -92,7 +70,7 @@ type Place = (ConversationId, u16);
 
 /// The thread that scans.
 pub struct Fanout<D> {
-    queue: Arc<Queue>,
+    tasks: handoff::Receiver<Task>,
     parker: Parker,
     outbound: Outbound<D>,
     reader: Reader,
@@ -110,20 +88,20 @@ pub fn queue<D: Downlink>(
     gateway: GatewayId,
     shards: u16,
 ) -> (TaskSender, Fanout<D>) {
-    let queue = Queue { tasks: ArrayQueue::new(FANOUT_QUEUE_TASKS), ended: AtomicBool::new(false) };
-    let (queue, parker) = (Arc::new(queue), Parker::new());
-    let sender = TaskSender { queue: Arc::clone(&queue), waker: parker.waker(), stats: Arc::clone(stats) };
-    (sender, Fanout { queue, parker, outbound, reader, stats: Arc::clone(stats), gateway, shards })
+    let parker = Parker::new();
+    let (sender, tasks) = handoff::queue(FANOUT_QUEUE_TASKS, &parker);
+    let sender = TaskSender { tasks: sender, stats: Arc::clone(stats) };
+    (sender, Fanout { tasks, parker, outbound, reader, stats: Arc::clone(stats), gateway, shards })
 }
 
 impl<D: Downlink> Fanout<D> {
     /// Works until the distributor has ended and its last task is done.
     pub fn run(mut self, runtime: &tokio::runtime::Runtime) {
         loop {
-            let ended = self.queue.ended.load(Ordering::SeqCst);
+            let ended = self.tasks.has_ended();
             let mut merged: Vec<(Place, Vec<Arc<LargeMessage>>)> = Vec::new();
             let mut places: HashMap<Place, usize, RandomState> = HashMap::default();
-            while let Some(Task { group, range, message }) = self.queue.tasks.pop() {
+            while let Some(Task { group, range, message }) = self.tasks.pop() {
                 let place = *places.entry((group, range)).or_insert_with(|| {
                     merged.push(((group, range), Vec::new()));
                     merged.len() - 1
@@ -134,8 +112,7 @@ impl<D: Downlink> Fanout<D> {
                 return;
             }
             if merged.is_empty() {
-                let queue = &self.queue;
-                self.parker.park(PARK, || !queue.tasks.is_empty() || queue.ended.load(Ordering::SeqCst));
+                self.parker.park(PARK, || self.tasks.is_ready());
             }
             for ((group, range), messages) in merged {
                 self.scan(group, range, &messages, runtime);
@@ -166,7 +143,7 @@ impl<D: Downlink> Fanout<D> {
             let payload = event::resync(RESYNC_WITHIN_MS).into();
             let entry =
                 DownstreamEntry { kind: EntryKind::Resync, targets: Targets::All, exclude: None, payload };
-            self.outbound.send(self.gateway, shard, vec![entry]);
+            self.outbound.send_entries(self.gateway, shard, vec![entry]);
         }
     }
 
@@ -180,11 +157,9 @@ impl<D: Downlink> Fanout<D> {
         self.reader.windows(group, range * width..(range + 1) * width, seq).await
     }
 
-    /// One record per shard touched, with all messages in order; more only where it would grow past
-    /// its bound.
+    /// One record per shard touched, with all messages in order.
     fn send(&mut self, members: &[Membership], messages: &[Arc<LargeMessage>]) {
-        let mut batches: HashMap<(GatewayId, u16), (Vec<DownstreamEntry>, usize), RandomState> =
-            HashMap::default();
+        let mut outboxes = Outboxes::default();
         for message in messages {
             let mut shards = PerShard::default();
             self.outbound.directory().shards_of(&mut entitled(members, message.seq), &mut shards);
@@ -197,19 +172,11 @@ impl<D: Downlink> Fanout<D> {
                         exclude: exclude.map(|from| from.session),
                         payload: message.payload.clone(),
                     };
-                    let (entries, bytes) = batches.entry((gateway, shard)).or_default();
-                    if *bytes + entry.bytes() > DOWNSTREAM_RECORD_BYTES_MAX && !entries.is_empty() {
-                        *bytes = 0;
-                        self.outbound.send(gateway, shard, std::mem::take(entries));
-                    }
-                    *bytes += entry.bytes();
-                    entries.push(entry);
+                    outboxes.put(&mut self.outbound, gateway, shard, entry);
                 }
             }
         }
-        for ((gateway, shard), (entries, _)) in batches {
-            self.outbound.send(gateway, shard, entries);
-        }
+        outboxes.send(&mut self.outbound);
     }
 }
 

@@ -14,6 +14,7 @@ pub mod decide;
 pub mod distribute;
 pub mod fanout;
 pub mod groups;
+pub mod handoff;
 pub mod http;
 pub mod outbound;
 pub mod persist;

@@ -1,10 +1,13 @@
-//! Entries for sessions and users, wherever they are: what the query thread, the HTTP API and the
-//! scans of large groups send.
+//! Entries for sessions and users, wherever they are: what the distributor, the query thread,
+//! the HTTP API and the scans of large groups send.
 
 use crate::clock;
 use crate::stats::Stats;
 use bus::directory::{Directory, Memory, PerShard};
 use bus::{Downlink, Downstream};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use protocol::limits::DOWNSTREAM_RECORD_BYTES_MAX;
 use protocol::record::{DownstreamBatch, DownstreamEntry, EntryKind, Targets};
 use protocol::{GatewayId, Origin, UserId};
 use std::sync::Arc;
@@ -27,7 +30,7 @@ impl<D: Downlink> Outbound<D> {
     pub fn tell_session(&mut self, kind: EntryKind, origin: Origin, payload: Vec<u8>) {
         let targets = Targets::Session(origin.session);
         let entry = DownstreamEntry { kind, targets, exclude: None, payload: payload.into() };
-        self.send(origin.gateway, origin.session.shard, vec![entry]);
+        self.send_entries(origin.gateway, origin.session.shard, vec![entry]);
     }
 
     /// Sends one event to every session of `users` but `except`.
@@ -38,7 +41,7 @@ impl<D: Downlink> Outbound<D> {
             let exclude = except.filter(|origin| origin.gateway == gateway).map(|origin| origin.session);
             let targets = Targets::Users(users);
             let entry = DownstreamEntry { kind, targets, exclude, payload: payload.into() };
-            self.send(gateway, shard, vec![entry]);
+            self.send_entries(gateway, shard, vec![entry]);
         }
     }
 
@@ -47,14 +50,61 @@ impl<D: Downlink> Outbound<D> {
         &self.directory
     }
 
-    /// Sends a record to one shard.
-    pub fn send(&mut self, gateway: GatewayId, shard: u16, entries: Vec<DownstreamEntry>) {
-        self.stats.downstream_records.add(1);
+    /// The routes, for the one who keeps them.
+    pub(crate) fn directory_mut(&mut self) -> &mut Memory {
+        &mut self.directory
+    }
+
+    /// Sends entries to one shard, as one record.
+    pub fn send_entries(&mut self, gateway: GatewayId, shard: u16, entries: Vec<DownstreamEntry>) {
         self.stats.downstream_entries.add(entries.len() as u64);
-        let batch = Downstream::Batch(DownstreamBatch { entries, sent_at: clock::now() });
-        if let Err(error) = self.downlink.send(gateway, shard, batch) {
+        self.send(gateway, shard, Downstream::Batch(DownstreamBatch { entries, sent_at: clock::now() }));
+    }
+
+    /// Sends a record to one shard.
+    pub fn send(&mut self, gateway: GatewayId, shard: u16, record: Downstream) {
+        self.stats.downstream_records.add(1);
+        if let Err(error) = self.downlink.send(gateway, shard, record) {
             self.stats.downstream_gone.add(1);
             tracing::debug!(%error, "nobody is there to be told; clients come back by sync");
+        }
+    }
+}
+
+/// What is collected per shard, so that each gets one record; more only where one would grow past
+/// its bound.
+#[derive(Debug, Default)]
+pub struct Outboxes(HashMap<(GatewayId, u16), Outbox, RandomState>);
+
+#[derive(Debug, Default)]
+struct Outbox {
+    entries: Vec<DownstreamEntry>,
+    bytes: usize,
+}
+
+impl Outboxes {
+    /// Adds an entry; what is there goes out first where the record would grow past its bound.
+    pub fn put<D: Downlink>(
+        &mut self,
+        outbound: &mut Outbound<D>,
+        gateway: GatewayId,
+        shard: u16,
+        entry: DownstreamEntry,
+    ) {
+        let outbox = self.0.entry((gateway, shard)).or_default();
+        let bytes = entry.bytes();
+        if outbox.bytes + bytes > DOWNSTREAM_RECORD_BYTES_MAX && !outbox.entries.is_empty() {
+            let full = std::mem::take(outbox);
+            outbound.send_entries(gateway, shard, full.entries);
+        }
+        outbox.bytes += bytes;
+        outbox.entries.push(entry);
+    }
+
+    /// Sends what was collected.
+    pub fn send<D: Downlink>(self, outbound: &mut Outbound<D>) {
+        for ((gateway, shard), outbox) in self.0 {
+            outbound.send_entries(gateway, shard, outbox.entries);
         }
     }
 }

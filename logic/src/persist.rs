@@ -4,7 +4,8 @@ use crate::clock;
 use crate::decide::{
     ClientKey, Conversation, Decision, Knowledge, Known, World, WorldRates, Writers, decide,
 };
-use crate::distribute::{Audience, Batch, BatchSender};
+use crate::distribute::{Audience, Batch};
+use crate::handoff;
 use crate::stats::Stats;
 use crate::store::{Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError};
 use bus::{Polled, UpstreamSource};
@@ -105,7 +106,7 @@ impl<S: Store> Persister<S> {
     pub fn run(
         mut self,
         mut source: impl UpstreamSource,
-        out: BatchSender,
+        out: handoff::Sender<Batch>,
         runtime: &tokio::runtime::Runtime,
     ) {
         for (partition, offset) in self.next_offsets() {

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::outbound::Outbound;
 use crate::stats::Stats;
 use crate::store::conversations::Mark;
-use crate::store::read::{Reader, Window};
+use crate::store::read::Reader;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Members, StoreError};
 use crate::sync;
@@ -122,7 +122,7 @@ impl<D: Downlink> Queries<D> {
         };
         match members {
             Some(members) if !members.contains(&record.user) => {
-                self.refuse(record, ErrorCode::NotAMember, "you are not a member of this conversation");
+                self.refuse(record, ErrorCode::NotAMember, not_open(ErrorCode::NotAMember));
             }
             Some(mut members) => {
                 members.retain(|user| *user != record.user);
@@ -146,6 +146,14 @@ impl<D: Downlink> Queries<D> {
     }
 }
 
+/// Why a conversation is not open to a user, in words.
+pub(crate) fn not_open(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::ConversationNotFound => "there is no such conversation",
+        _ => "you are not a member of this conversation",
+    }
+}
+
 /// Whether a user may mark a conversation as read.
 pub(crate) async fn may_mark(
     reader: &mut Reader,
@@ -155,11 +163,8 @@ pub(crate) async fn may_mark(
     if conversation == ConversationId::World {
         return Ok(Err((ErrorCode::InvalidMessage, "world has no read marks")));
     }
-    Ok(match reader.window(conversation, user).await? {
-        Window::Open { .. } => Ok(()),
-        Window::NotAMember => Err((ErrorCode::NotAMember, "you are not a member of this conversation")),
-        Window::NotFound => Err((ErrorCode::ConversationNotFound, "there is no such conversation")),
-    })
+    let window = reader.window(conversation, user).await?.range();
+    Ok(window.map(drop).map_err(|code| (code, not_open(code))))
 }
 
 /// The reader's other sessions, and the peer of a single conversation.

@@ -1,6 +1,6 @@
 //! `sync-result`: what was missed, within the reader's window and the event's bound.
 
-use crate::store::read::{Reader, Window};
+use crate::store::read::Reader;
 use crate::store::{StoreError, StoredMessage};
 use protocol::command::SyncRequest;
 use protocol::event::{self, Message, SyncPart};
@@ -49,10 +49,9 @@ async fn page(
     budget: &mut usize,
 ) -> Result<Page, StoreError> {
     let conversation = request.conversation;
-    let (first, until) = match reader.window(conversation, user).await? {
-        Window::Open { after, until } => (after, until),
-        Window::NotAMember => return Ok(Page { conversation, found: Err(ErrorCode::NotAMember) }),
-        Window::NotFound => return Ok(Page { conversation, found: Err(ErrorCode::ConversationNotFound) }),
+    let (first, until) = match reader.window(conversation, user).await?.range() {
+        Ok(window) => window,
+        Err(code) => return Ok(Page { conversation, found: Err(code) }),
     };
     // A window that was opened and closed without a message in it holds nothing.
     let last_seq = if until > first { until } else { 0 };

@@ -1,9 +1,10 @@
 //! The threads of one worker: persister, distributor, scans of large groups, query, HTTP.
 
 use crate::decide::WorldRates;
-use crate::distribute::{self, Distributor, DistributorConfig};
+use crate::distribute::{Distributor, DistributorConfig};
 use crate::fanout;
 use crate::groups::Groups;
+use crate::handoff;
 use crate::http::{self, Api};
 use crate::outbound::Outbound;
 use crate::persist::Persister;
@@ -15,6 +16,7 @@ use crate::store::sqlite::{self, SqliteConfig, SqliteStore};
 use bus::directory::Memory;
 use bus::{Downlink, Parker, QuerySource, RouteSource, UpstreamSource};
 use protocol::GatewayId;
+use protocol::limits::DISTRIBUTE_QUEUE_BATCHES;
 use protocol::token::Keys;
 use std::io;
 use std::net::SocketAddr;
@@ -117,7 +119,7 @@ impl Worker {
         let (persisting, querying, serving, scanning) = (runtime()?, runtime()?, runtime()?, runtime()?);
         persisting.block_on(sqlite::prepare(&config.store, partitions))?;
         let Roads { upstream, queries, routes, distributor: parker, downlink } = roads;
-        let outbound = Outbound::new(Memory::default(), downlink.clone(), Arc::clone(&stats));
+        let outbound = Outbound::new(Memory::default(), downlink, Arc::clone(&stats));
         let reader = |runtime: &Runtime| runtime.block_on(Reader::open(&config.store.path));
         let store = |runtime: &Runtime| runtime.block_on(SqliteStore::open(&config.store));
 
@@ -125,14 +127,10 @@ impl Worker {
         let persister = persisting.block_on(persister)?;
         let (large, fanout) =
             fanout::queue(outbound.clone(), reader(&scanning)?, &stats, config.gateway, config.shards);
-        let distributor = DistributorConfig {
-            directory: outbound.directory().clone(),
-            gateway: config.gateway,
-            shards: config.shards,
-            world: config.world,
-        };
-        let (batches, received) = distribute::queue(&parker);
-        let distributor = Distributor::new(routes, downlink, large, distributor, Arc::clone(&stats));
+        let distributor =
+            DistributorConfig { gateway: config.gateway, shards: config.shards, world: config.world };
+        let (batches, received) = handoff::queue(DISTRIBUTE_QUEUE_BATCHES, &parker);
+        let distributor = Distributor::new(routes, outbound.clone(), large, distributor, Arc::clone(&stats));
         let query = Queries {
             reader: reader(&querying)?,
             store: store(&querying)?,

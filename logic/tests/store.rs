@@ -3,7 +3,7 @@
 mod support;
 
 use logic::decide::{Known, content_hash};
-use logic::store::sqlite::{SqliteConfig, SqliteStore, Synchronous, Turn, prepare};
+use logic::store::sqlite::{SqliteConfig, SqliteStore, Synchronous, prepare};
 use logic::store::{Advance, Commit, NewMessage, Store, StoreError};
 use protocol::command::MessageType;
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
@@ -46,11 +46,7 @@ async fn keeps_its_promises(mut one: impl Store, mut other: impl Store) {
 #[tokio::test]
 async fn sqlite_keeps_its_promises() {
     let data = tempfile::tempdir().unwrap();
-    let config = SqliteConfig {
-        path: data.path().join("t.db"),
-        synchronous: Synchronous::Full,
-        turn: Turn::default(),
-    };
+    let config = SqliteConfig::new(data.path().join("t.db"), Synchronous::Full);
     prepare(&config, 8).await.unwrap();
     prepare(&config, 8).await.unwrap();
     keeps_its_promises(SqliteStore::open(&config).await.unwrap(), SqliteStore::open(&config).await.unwrap())
@@ -62,11 +58,7 @@ async fn sqlite_keeps_its_promises() {
 #[tokio::test]
 async fn data_of_a_newer_version_is_refused() {
     let data = tempfile::tempdir().unwrap();
-    let config = SqliteConfig {
-        path: data.path().join("t.db"),
-        synchronous: Synchronous::Full,
-        turn: Turn::default(),
-    };
+    let config = SqliteConfig::new(data.path().join("t.db"), Synchronous::Full);
     prepare(&config, 8).await.unwrap();
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&config.path);
     let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();

@@ -1,9 +1,8 @@
 //! A user's conversations: the list, histories, read marks.
 
 use super::{Api, Problem, limit, read};
-use crate::query::{may_mark, told_of_read};
+use crate::query::{may_mark, not_open, told_of_read};
 use crate::store::conversations::{Cursor, Listed, Mark};
-use crate::store::read::Window;
 use crate::sync::view;
 use axum::Json;
 use axum::body::Bytes;
@@ -35,10 +34,7 @@ pub(super) async fn list(
     let limit = limit(page.limit, LIST_LIMIT_DEFAULT, CONVERSATIONS_PAGE_MAX)?;
     let wrong = || Problem::invalid("cursor must be the cursor of an earlier page");
     let cursor = page.cursor.map(|text| Cursor::parse(&text).ok_or_else(wrong)).transpose()?;
-    // One more than asked for tells whether there are more.
-    let mut found = api.reader.lock().await.conversations(caller, cursor.as_ref(), limit + 1).await?;
-    let has_more = found.len() > limit as usize;
-    found.truncate(limit as usize);
+    let (found, has_more) = api.reader.lock().await.conversations(caller, cursor.as_ref(), limit).await?;
     let mut answer = json!({"conversations": found.iter().map(line).collect::<Vec<_>>()});
     if let (true, Some(last)) = (has_more, found.last()) {
         answer["cursor"] = last.cursor.to_string().into();
@@ -90,11 +86,8 @@ pub(super) async fn messages(
         return Err(Problem::invalid("give after_seq or before_seq, not both"));
     }
     let mut reader = api.reader.lock().await;
-    let (first, last) = match reader.window(conversation, caller).await? {
-        Window::Open { after, until } => (after, until),
-        Window::NotAMember => return Err(refused(ErrorCode::NotAMember)),
-        Window::NotFound => return Err(refused(ErrorCode::ConversationNotFound)),
-    };
+    let window = reader.window(conversation, caller).await?.range();
+    let (first, last) = window.map_err(|code| refused(code, not_open(code)))?;
     // Seqs are dense, so a page backwards is a page forwards from `limit` before.
     let until = page.before_seq.map_or(last, |before| before.saturating_sub(1).min(last));
     let after = match page.after_seq {
@@ -127,7 +120,7 @@ pub(super) async fn mark_read(
     let conversation = parse(&conversation)?;
     let Read { seq_id } = read(&body)?;
     if let Err((code, text)) = may_mark(&mut *api.reader.lock().await, conversation, caller).await? {
-        return Err(Problem { detail: text.into(), ..refused(code) });
+        return Err(refused(code, text));
     }
     let mark = Mark { conversation, user: caller, seq: seq_id };
     let moved = api.store.lock().await.mark_read(&[mark]).await?;
@@ -142,11 +135,11 @@ fn parse(text: &str) -> Result<ConversationId, Problem> {
         .map_err(|why| Problem::invalid(format!("the conversation's id is not valid: {why}")))
 }
 
-fn refused(code: ErrorCode) -> Problem {
-    let (status, detail) = match code {
-        ErrorCode::NotAMember => (StatusCode::FORBIDDEN, "you are not a member of this conversation"),
-        ErrorCode::ConversationNotFound => (StatusCode::NOT_FOUND, "there is no such conversation"),
-        _ => (StatusCode::BAD_REQUEST, "the request makes no sense"),
+fn refused(code: ErrorCode, detail: &str) -> Problem {
+    let status = match code {
+        ErrorCode::NotAMember => StatusCode::FORBIDDEN,
+        ErrorCode::ConversationNotFound => StatusCode::NOT_FOUND,
+        _ => StatusCode::BAD_REQUEST,
     };
     Problem::new(status, code.as_str(), detail)
 }

@@ -64,25 +64,26 @@ const LIST: &str = "WITH mine AS (\
     WHERE p.conversation_id = id AND name IS NULL AND p.user_id <> ?1) FROM active WHERE (at, id) < (?2, ?3) ORDER BY at DESC, id DESC LIMIT ?4";
 
 impl Reader {
-    /// Up to `limit` conversations that `user` is in, the latest first, after `cursor`.
+    /// Up to `limit` conversations that `user` is in, the latest first, after `cursor`, and whether
+    /// there are more.
     pub async fn conversations(
         &mut self,
         user: UserId,
         cursor: Option<&Cursor>,
         limit: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
+    ) -> Result<(Vec<Listed>, bool), StoreError> {
         let (at, id) = cursor
             .map_or((i64::MAX, Vec::new()), |cursor| (cursor.active_ms as i64, key(cursor.conversation)));
         let rows = sqlx::query(LIST)
             .bind(user.0 as i64)
             .bind(at)
             .bind(id)
-            .bind(limit)
+            .bind(limit + 1)
             .fetch_all(&mut self.connection)
             .await
             .map_err(classify)?;
         let mut list = Vec::with_capacity(rows.len());
-        for row in &rows {
+        for row in rows.iter().take(limit as usize) {
             let Some(mut listed) = listed(row) else { continue };
             let join_seq = row.get::<i64, _>(2) as u64;
             listed.unread = self.unread(listed.conversation, user, listed.read_seq.max(join_seq)).await?;
@@ -92,7 +93,7 @@ impl Reader {
             }
             list.push(listed);
         }
-        Ok(list)
+        Ok((list, rows.len() > limit as usize))
     }
 
     async fn unread(

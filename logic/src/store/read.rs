@@ -2,7 +2,7 @@
 
 use super::sqlite::{classify, key, last_seq, members, message_type};
 use super::{Members, StoreError, StoredMessage};
-use protocol::{ConversationId, MessageId, UnixMs, UserId};
+use protocol::{ConversationId, ErrorCode, MessageId, UnixMs, UserId};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use std::ops::Range;
@@ -22,6 +22,17 @@ pub enum Window {
     NotAMember,
     /// There is no such group.
     NotFound,
+}
+
+impl Window {
+    /// The window, or why there is none.
+    pub fn range(self) -> Result<(u64, u64), ErrorCode> {
+        match self {
+            Self::Open { after, until } => Ok((after, until)),
+            Self::NotAMember => Err(ErrorCode::NotAMember),
+            Self::NotFound => Err(ErrorCode::ConversationNotFound),
+        }
+    }
 }
 
 /// A member's window: messages with `after < seq ≤ until`.

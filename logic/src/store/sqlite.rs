@@ -6,7 +6,7 @@ use protocol::command::MessageType;
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -30,11 +30,18 @@ pub enum Synchronous {
 #[derive(Debug, Clone)]
 pub struct SqliteConfig {
     /// The database file.
-    pub path: std::path::PathBuf,
+    pub path: PathBuf,
     /// When a COMMIT returns.
     pub synchronous: Synchronous,
     /// Shared by all that write.
     pub turn: Turn,
+}
+
+impl SqliteConfig {
+    /// The store at `path`; clones of this configuration write in turn.
+    pub fn new(path: impl Into<PathBuf>, synchronous: Synchronous) -> Self {
+        Self { path: path.into(), synchronous, turn: Turn::default() }
+    }
 }
 
 /// Who writes next. SQLite has one writer at a time, and those that wait for it by its busy handler

@@ -4,7 +4,7 @@
 use bus::in_process::{Closer, Config, InProcessUplink, road};
 use bus::{Downstream, RouteChange, Sender, ShardInbox, Uplink};
 use logic::decide::WorldRates;
-use logic::store::sqlite::{SqliteConfig, Synchronous, Turn};
+use logic::store::sqlite::{SqliteConfig, Synchronous};
 use logic::worker::Roads;
 use logic::{Worker, WorkerConfig};
 use protocol::command::{MessageType, SendMessage, SyncRequest};
@@ -62,11 +62,7 @@ pub(crate) fn origin(slot: u32) -> Origin {
 
 pub(crate) fn worker_config(data: &Path) -> WorkerConfig {
     WorkerConfig {
-        store: SqliteConfig {
-            path: data.join("test.db"),
-            synchronous: Synchronous::Normal,
-            turn: Turn::default(),
-        },
+        store: SqliteConfig::new(data.join("test.db"), Synchronous::Normal),
         gateway: gateway(),
         shards: 1,
         http: "127.0.0.1:0".parse().unwrap(),
