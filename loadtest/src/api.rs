@@ -1,5 +1,6 @@
 //! The HTTP API of groups, as far as a load run needs it: one request, one answer, one connection.
 
+use protocol::limits::GROUP_MEMBERS_PER_CALL_MAX;
 use serde::Deserialize;
 use std::time::Duration;
 use thiserror::Error;
@@ -8,8 +9,6 @@ use tokio::net::TcpStream;
 
 const ANSWER: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// Members in one call.
-const MEMBERS_PER_CALL: usize = 1_000;
 
 /// Why a group could not be made.
 #[derive(Debug, Error)]
@@ -48,7 +47,7 @@ pub(crate) async fn make_group(
         group_id: String,
         conversation_id: String,
     }
-    let mut calls = others.chunks(MEMBERS_PER_CALL).map(strings);
+    let mut calls = others.chunks(GROUP_MEMBERS_PER_CALL_MAX).map(strings);
     let body = serde_json::json!({ "name": name, "members": calls.next().unwrap_or_default() });
     let answer = post(host, token, "/api/groups", &body.to_string()).await?;
     let made: Made = serde_json::from_str(&answer)

@@ -4,13 +4,14 @@ use crate::admin;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::metrics::Sources;
+use crate::token::since_1970;
 use anyhow::{Context, Result, bail};
 use bus::ShardInbox;
 use bus::in_process::{self, Depths};
 use engine::gateway::{Gateway, GatewayConfig, inboxes};
 use engine::session::Policy;
 use engine::shard::Chat;
-use logic::store::sqlite::{SqliteConfig, Turn};
+use logic::store::sqlite::SqliteConfig;
 use logic::worker::Roads;
 use logic::{Worker, WorkerConfig};
 use protocol::GatewayId;
@@ -20,7 +21,7 @@ use protocol::token::Keys;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -42,7 +43,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     let shard_inboxes = inboxes.iter().map(|inbox| Arc::clone(inbox) as Arc<dyn ShardInbox>).collect();
     let mut road = in_process::road(in_process::Config::new(gateway_id), shard_inboxes);
     let worker_config = WorkerConfig {
-        store: SqliteConfig { path: data.store(), synchronous: config.synchronous, turn: Turn::default() },
+        store: SqliteConfig::new(data.store(), config.synchronous),
         gateway: gateway_id,
         shards,
         http: config.http,
@@ -113,9 +114,7 @@ fn origins(config: &Config) -> Vec<String> {
 
 /// Distinct at each start, ascending: microseconds since 1970.
 fn boot_epoch() -> Result<u64> {
-    #[allow(clippy::disallowed_methods, reason = "read once at the start, outside the shards")]
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    Ok(now.as_micros() as u64)
+    Ok(since_1970()?.as_micros() as u64)
 }
 
 fn greet(config: &Config, gateway: &Gateway, worker: &Worker, admin: std::net::SocketAddr) {

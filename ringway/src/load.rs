@@ -3,16 +3,17 @@
 use crate::cli::duration;
 use crate::data_dir::development_key;
 use crate::exit;
+use crate::token::expires_in;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use loadtest::{Options, RunError, Target, User};
+use protocol::UserId;
 use protocol::token::mint_hs256;
-use protocol::{UnixMs, UserId};
 use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 const LOAD_EXAMPLES: &str = "Examples:
   ringway dev                                          in another terminal
@@ -205,9 +206,7 @@ fn users(args: &Quick) -> Result<Vec<User>> {
         args.data.display()
     );
     let key = development_key(&args.data)?;
-    #[allow(clippy::disallowed_methods, reason = "the command line is no shard")]
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    let expires_at = UnixMs((now + TOKEN_TTL).as_millis() as u64);
+    let expires_at = expires_in(TOKEN_TTL)?;
     let user = |id| User { id, token: mint_hs256(&key, UserId(id), None, expires_at) };
     Ok((1..=args.connections as u64).map(user).collect())
 }

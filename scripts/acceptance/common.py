@@ -1,5 +1,5 @@
 """What the acceptance drivers share: a server of their own, tokens, clients, and a tally."""
-import asyncio, json, os, pathlib, signal, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
+import asyncio, contextlib, json, os, pathlib, random, signal, socket, subprocess, sys, tempfile, time, urllib.error, urllib.request
 
 import websockets
 
@@ -31,9 +31,12 @@ class Tally:
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that no client is given as its own while the server is down."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:

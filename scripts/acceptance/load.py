@@ -1,19 +1,10 @@
 """`ringway load`: a quick run is clean, also over a kill -9; a spoilt ledger is not, and names the message."""
-import asyncio, contextlib, json, pathlib, random, re, signal, socket, subprocess, threading, time
+import asyncio, contextlib, json, pathlib, random, re, signal, subprocess, threading, time
 
 import websockets
 from common import BINARY, Server, Tally
 
 CLEAN, USAGE, NO_LEDGER, UNAVAILABLE, NOT_CLEAN = 0, 64, 65, 69, 99
-
-
-def quiet_port():
-    """A port that no client is given as its own while the server is down."""
-    while True:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as s, contextlib.suppress(OSError):
-            s.bind(("127.0.0.1", port))
-            return port
 
 
 def start(server, ledger, *args, port=None, data=None, stderr=subprocess.PIPE):
@@ -237,9 +228,7 @@ def errors(tally, server, work):
 
 def main():
     tally = Tally()
-    server = Server(None, "--shards", "2")
-    server.port, server.http, server.admin = quiet_port(), quiet_port(), quiet_port()
-    with server:
+    with Server(None, "--shards", "2") as server:
         work = pathlib.Path(server.data) / "load"
         work.mkdir()
         ledger = a_clean_run(tally, server, work)
