@@ -45,7 +45,7 @@ pub(crate) async fn crowd(
         // A ledger that is gone shows at the next look at it.
         let _ = ledger.send(Entry { record, latency_us: None }).await;
     }
-    let targets: Vec<_> = options.targets.iter().cloned().map(Arc::new).collect();
+    let targets: Arc<[_]> = options.targets.clone().into();
     let sources = match options.source_addresses {
         0 => sources_needed(options.users.len().div_ceil(targets.len())),
         sources => sources,
@@ -55,10 +55,11 @@ pub(crate) async fn crowd(
     for (index, (user, own)) in
         options.users.iter().zip(by_user(&conversations, options.users.len())).enumerate()
     {
-        let target = Arc::clone(&targets[index % targets.len()]);
+        let first = index % targets.len();
         let road = Road {
-            source: source(index / targets.len(), sources, &target.address),
-            target,
+            source: source(index / targets.len(), sources, &targets[first].address),
+            targets: Arc::clone(&targets),
+            first,
             token: user.token.clone(),
             handshakes: Arc::clone(&handshakes),
             reconnect: options.reconnect,

@@ -41,7 +41,10 @@ pub(crate) type Job = (u32, u64);
 /// What a user needs to connect.
 #[derive(Debug)]
 pub(crate) struct Road {
-    pub(crate) target: Arc<Target>,
+    /// The servers, of which one may be gone.
+    pub(crate) targets: Arc<[Target]>,
+    /// The one to begin with.
+    pub(crate) first: usize,
     pub(crate) token: String,
     pub(crate) source: Option<SocketAddr>,
     /// Handshakes at a time.
@@ -77,9 +80,9 @@ pub(crate) async fn run(
     mut phase: watch::Receiver<Phase>,
 ) {
     let mut random = Random::new(client.user ^ 0x5eed);
-    let mut tries = 0;
+    let (mut tries, mut moved) = (0, 0);
     loop {
-        let Some(dialed) = until_stop(&mut phase, connect(&road)).await else { return };
+        let Some(dialed) = until_stop(&mut phase, connect(&road, moved)).await else { return };
         let wait = match dialed {
             Ok(socket) => match talk(&mut client, &road, socket, &mut jobs, &mut phase).await {
                 Left::Stopped | Left::NoLedger => return,
@@ -108,6 +111,8 @@ pub(crate) async fn run(
             shared.counters.gone.fetch_add(1, Relaxed);
             return;
         }
+        // Whatever ended the session may have ended the server: the next try is at the next one.
+        moved += 1;
         let ceiling = (BACKOFF_MS_MIN << tries.min(8)).min(BACKOFF_MS_MAX);
         let wait = wait.unwrap_or(Duration::from_millis(BACKOFF_MS_MIN + random.below(ceiling)));
         if until_stop(&mut phase, tokio::time::sleep(wait)).await.is_none() {
@@ -116,9 +121,11 @@ pub(crate) async fn run(
     }
 }
 
-async fn connect(road: &Road) -> Result<Socket, DialError> {
+/// Connects to the server that lies `moved` after the first.
+async fn connect(road: &Road, moved: usize) -> Result<Socket, DialError> {
     let _permit = road.handshakes.acquire().await;
-    dial(&road.target, &road.token, road.source).await
+    let target = &road.targets[(road.first + moved) % road.targets.len()];
+    dial(target, &road.token, road.source).await
 }
 
 /// A user that never gets in calls the run off.
