@@ -7,12 +7,14 @@
 //! [`loopback`] (no worker at all: what the engine alone costs).
 
 pub mod directory;
+mod figure;
 pub mod in_process;
 pub mod latency;
 pub mod loopback;
 mod road;
 mod wake;
 
+pub use figure::Figure;
 pub use road::{
     Downlink, DownlinkError, Downstream, Full, Polled, QuerySource, RouteChange, RouteSource, Sender,
     ShardInbox, Uplink, UpstreamSource,

@@ -186,6 +186,7 @@ impl<S: Store> Persister<S> {
 
     async fn wait_for_store(&mut self, error: &StoreError) {
         self.stats.store_retries.add(1);
+        self.stats.store_failing.add(1);
         tracing::warn!(%error, pause_ms = self.pause.as_millis(), "the store did not take a batch; it is tried again");
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
@@ -215,6 +216,7 @@ impl<S: Store> Persister<S> {
         let advances = self.advances(records);
         let begun = clock::now();
         let committed = self.store.commit(&advances, &messages, &letters).await?;
+        self.stats.store_failing.set(0);
         self.stats.commit_latency.record(clock::now().0.saturating_sub(begun.0), 1);
         match committed {
             Commit::Done => {

@@ -1,9 +1,10 @@
 //! What a worker counts.
 
+use bus::Figure;
 use bus::latency::Latency;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A count that only grows.
+/// A count, or a level that goes up and down.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
@@ -13,6 +14,11 @@ impl Count {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// Sets it to `n`.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     /// The count now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -20,7 +26,7 @@ impl Count {
 }
 
 macro_rules! stats {
-    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ident,)*) => {
         /// One worker's figures.
         #[derive(Debug, Default)]
         pub struct Stats {
@@ -45,61 +51,70 @@ macro_rules! stats {
                 &self.upstream_latency[usize::from(shard).min(self.upstream_latency.len() - 1)]
             }
 
-            /// Every figure: name, what it counts, value. All only ever grow.
-            pub fn all(&self) -> Vec<(&'static str, &'static str, u64)> {
-                vec![$((stringify!($name), concat!($($doc),+).trim(), self.$name.get())),*]
+            /// Every figure with its name, whether it only ever grows, and what it means.
+            pub fn all(&self) -> Vec<Figure> {
+                vec![$(Figure {
+                    name: stringify!($name),
+                    total: stats!(@total $kind),
+                    help: concat!($($doc),+).trim(),
+                    value: self.$name.get(),
+                }),*]
             }
         }
     };
+    (@total total) => { true };
+    (@total gauge) => { false };
 }
 
 stats! {
     /// Batches committed.
-    batches,
+    batches: total,
     /// Records taken from the road.
-    records,
+    records: total,
     /// Messages persisted.
-    persisted,
+    persisted: total,
     /// Repeats of persisted messages, acknowledged again.
-    repeats,
+    repeats: total,
     /// Messages refused because the sender is no member.
-    refused_not_a_member,
+    refused_not_a_member: total,
     /// Messages refused because there is no such conversation.
-    refused_not_found,
+    refused_not_found: total,
     /// Messages refused because their client id was used for another.
-    refused_id_reused,
+    refused_id_reused: total,
     /// Messages refused because `world` takes no more.
-    refused_rate,
+    refused_rate: total,
     /// Transactions begun again because another owner or a membership change came first.
-    fence_lost,
+    fence_lost: total,
     /// Transactions begun again because a repeat was not in the cache.
-    duplicates_looked_up,
+    duplicates_looked_up: total,
     /// Transactions begun again because the store was busy or failed.
-    store_retries,
+    store_retries: total,
+    /// Tries of the present batch that the store did not take; 0 while it answers.
+    store_failing: gauge,
     /// Records put aside because the store refuses them.
-    dead_letters,
+    dead_letters: total,
     /// Entries sent to shards.
-    downstream_entries,
+    downstream_entries: total,
     /// Records sent to shards.
-    downstream_records,
+    downstream_records: total,
     /// Records for shards that were gone.
-    downstream_gone,
+    downstream_gone: total,
     /// Routes added.
-    routes_added,
+    routes_added: total,
     /// Routes removed.
-    routes_removed,
+    routes_removed: total,
     /// Queries answered.
-    queries,
+    queries: total,
     /// Queries that failed.
-    queries_failed,
+    queries_failed: total,
     /// Read marks that moved.
-    marks_moved,
+    marks_moved: total,
     /// Typing hints that were too old, or for a conversation that takes none.
-    typing_dropped,
+    typing_dropped: total,
     /// Scans of a bucket range of a large group.
-    fanout_scans,
+    fanout_scans: total,
     /// Messages to large groups, times their ranges.
-    fanout_tasks,
+    fanout_tasks: total,
     /// Scans that failed for good; everybody is told to sync.
-    fanout_failures,
+    fanout_failures: total,
 }

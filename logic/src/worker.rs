@@ -20,7 +20,7 @@ use protocol::limits::DISTRIBUTE_QUEUE_BATCHES;
 use protocol::token::Keys;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
@@ -90,8 +90,8 @@ pub enum StartError {
 /// A running worker.
 #[derive(Debug)]
 pub struct Worker {
-    threads: Vec<JoinHandle<()>>,
-    http: JoinHandle<()>,
+    threads: Vec<Running>,
+    http: Running,
     http_stop: oneshot::Sender<()>,
     http_address: SocketAddr,
     stats: Arc<Stats>,
@@ -101,8 +101,43 @@ fn runtime() -> Result<Runtime, StartError> {
     Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
-    thread::Builder::new().name(name.to_owned()).spawn(work).map_err(StartError::Thread)
+/// A thread of a worker, as seen from elsewhere.
+#[derive(Debug, Clone)]
+pub struct ThreadWatch {
+    /// Its name.
+    pub name: &'static str,
+    held: Weak<()>,
+}
+
+impl ThreadWatch {
+    /// Whether it has not ended, by a panic or otherwise.
+    pub fn is_running(&self) -> bool {
+        self.held.strong_count() > 0
+    }
+}
+
+#[derive(Debug)]
+struct Running {
+    watch: ThreadWatch,
+    handle: JoinHandle<()>,
+}
+
+impl Running {
+    /// Waits for its end; `false` if it panicked.
+    fn join(self) -> bool {
+        self.handle.join().is_ok()
+    }
+}
+
+fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<Running, StartError> {
+    let held = Arc::new(());
+    let watch = ThreadWatch { name, held: Arc::downgrade(&held) };
+    let work = move || {
+        let _held = held;
+        work();
+    };
+    let handle = thread::Builder::new().name(name.to_owned()).spawn(work).map_err(StartError::Thread)?;
+    Ok(Running { watch, handle })
 }
 
 impl Worker {
@@ -146,6 +181,7 @@ impl Worker {
             reader: Arc::new(Mutex::new(reader(&serving)?)),
             store: Arc::new(Mutex::new(store(&serving)?)),
             tell: Arc::new(outbound),
+            stats: Arc::clone(&stats),
             keys: config.keys.clone(),
             dev_key: config.dev_key.clone(),
             socket_url: config.socket_url.as_str().into(),
@@ -171,21 +207,26 @@ impl Worker {
         &self.stats
     }
 
+    /// Its threads, to be watched from elsewhere.
+    pub fn threads(&self) -> Vec<ThreadWatch> {
+        self.threads.iter().chain([&self.http]).map(|thread| thread.watch.clone()).collect()
+    }
+
     /// Whether every thread is still at work.
     pub fn is_healthy(&self) -> bool {
-        !self.http.is_finished() && self.threads.iter().all(|thread| !thread.is_finished())
+        self.threads.iter().chain([&self.http]).all(|thread| thread.watch.is_running())
     }
 
     /// Waits until everything that was on the closed road is persisted and distributed; `false` if
     /// a thread panicked.
     pub fn join(self) -> bool {
-        let ended: Vec<_> = self.threads.into_iter().map(|thread| thread.join().is_ok()).collect();
+        let ended: Vec<_> = self.threads.into_iter().map(Running::join).collect();
         let _ = self.http_stop.send(());
-        self.http.join().is_ok() && ended.iter().all(|ended| *ended)
+        self.http.join() && ended.iter().all(|ended| *ended)
     }
 }
 
-type Serving = (JoinHandle<()>, oneshot::Sender<()>, SocketAddr);
+type Serving = (Running, oneshot::Sender<()>, SocketAddr);
 
 fn serve_http(address: SocketAddr, api: Api, runtime: Runtime) -> Result<Serving, StartError> {
     let fail = |source| StartError::Http { address, source };

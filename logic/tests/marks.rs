@@ -103,6 +103,11 @@ fn a_history_is_read_in_pages_both_ways_within_the_window() {
     assert_eq!(page(2, "?limit=4&after_seq=7"), (vec![8, 9, 10], false));
     assert_eq!(page(3, ""), ((5..=10).collect(), false), "who came later sees what came after");
     assert_eq!(page(3, "?after_seq=0&limit=2"), (vec![5, 6], true));
+    for beyond in [10, 11, 1 << 63, u64::MAX] {
+        assert_eq!(page(3, &format!("?after_seq={beyond}")), (vec![], false), "after {beyond}");
+    }
+    assert_eq!(page(3, &format!("?before_seq={}&limit=2", u64::MAX)), (vec![9, 10], true));
+    assert_eq!(page(3, "?before_seq=0"), (vec![], false));
     assert_eq!(http(&rig, 9, "GET", "/api/conversations/group_1/messages", "").0, 403);
     assert_eq!(http(&rig, 9, "GET", "/api/conversations/group_9/messages", "").0, 404);
     assert_eq!(http(&rig, 9, "GET", "/api/conversations/nonsense/messages", "").0, 400);

@@ -30,6 +30,20 @@ fn pages_follow_each_other_without_a_gap() {
 }
 
 #[test]
+fn a_seq_beyond_all_others_opens_no_window() {
+    let data = tempfile::tempdir().unwrap();
+    let mut rig = start(data.path());
+    support::http(&rig, 1, "POST", "/api/groups", r#"{"name":"g","members":[]}"#);
+    rig.send(1, "group_1", "a", "before they came");
+    rig.acked("a");
+    assert_eq!(support::http(&rig, 1, "POST", "/api/groups/1/members", r#"{"userIds":[2]}"#).0, 204);
+    for beyond in [1 << 63, u64::MAX] {
+        assert_eq!(seqs(&rig.sync(2, "group_1", Some(beyond), 5)), [0u64; 0], "after {beyond}");
+    }
+    rig.stop();
+}
+
+#[test]
 fn what_does_not_fit_is_left_for_the_next_page() {
     let data = tempfile::tempdir().unwrap();
     let mut rig = start(data.path());

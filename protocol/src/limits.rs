@@ -32,6 +32,12 @@ pub const DOWNSTREAM_RECORD_BYTES_MAX: usize = 512 << 10;
 pub const GROUP_MEMBERS_PER_CALL_MAX: usize = 1_000;
 /// A group's name, characters.
 pub const GROUP_NAME_CHARS_MAX: usize = 100;
+/// Members in one page of the HTTP API.
+pub const MEMBERS_PAGE_MAX: u32 = 1_000;
+/// Members in one page when the call names no limit.
+pub const MEMBERS_PAGE_DEFAULT: u32 = 100;
+/// A request's body to the HTTP API, bytes (more: 413).
+pub const HTTP_BODY_BYTES_MAX: usize = 64 << 10;
 /// A gateway's id, bytes.
 pub const GATEWAY_ID_BYTES_MAX: usize = 31;
 /// Head of an upgrade request, bytes (more is answered 431).
@@ -72,6 +78,8 @@ pub const TYPING_AGE_MS_MAX: u64 = 3_000;
 pub const UNREAD_MAX: u32 = 1_000;
 /// Conversations in one page of the HTTP API.
 pub const CONVERSATIONS_PAGE_MAX: u32 = 100;
+/// Conversations in one page when the call names no limit.
+pub const CONVERSATIONS_PAGE_DEFAULT: u32 = 50;
 /// Buckets that the members of a group are spread over.
 pub const MEMBER_BUCKETS: u16 = 64;
 /// Bucket ranges of a large group: as many tasks per batch.

@@ -3,6 +3,7 @@
 use crate::admin;
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::health::{Health, parts};
 use crate::metrics::Sources;
 use crate::token::since_1970;
 use anyhow::{Context, Result, bail};
@@ -34,6 +35,8 @@ const WATCH: Duration = Duration::from_millis(200);
 /// Runs until SIGINT or SIGTERM, then drains.
 pub(crate) fn run(config: &Config) -> Result<()> {
     let data = DataDir::open(&config.data)?;
+    let health = Arc::new(Health::default());
+    let admin = admin::serve(config.admin, Arc::clone(&health))?;
     let key = data.key()?;
     let keys = Keys::hs256(&key);
     let gateway_id = GatewayId::new("dev").expect("a valid id");
@@ -80,15 +83,17 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     })?;
     drop(uplinks);
     let sources = Sources {
+        health: Arc::clone(&health),
         shards: gateway.stats().to_vec(),
         inboxes: gateway.inboxes().to_vec(),
         depths: road.depths.clone(),
         worker: Arc::clone(worker.stats()),
     };
-    let admin = admin::serve(config.admin, sources)?;
-    greet(config, &gateway, &worker, admin);
+    admin.show(sources);
+    health.started(parts::gateway(&gateway).into_iter().chain(parts::worker(&worker)).collect());
+    greet(config, &gateway, &worker, admin.address);
 
-    let running = Running { gateway, worker, closer: road.closer, depths: road.depths };
+    let running = Running { health, gateway, worker, closer: road.closer, depths: road.depths };
     let reason = running.wait()?;
     running.drain(reason)
 }
@@ -122,12 +127,13 @@ fn greet(config: &Config, gateway: &Gateway, worker: &Worker, admin: std::net::S
     println!("ringway dev {} is up, {} shard(s), data in {data}", env!("CARGO_PKG_VERSION"), config.shards);
     println!("  socket   ws://{}/ws", gateway.address());
     println!("  API      http://{}/api", worker.http_address());
-    println!("  admin    http://{admin}/metrics and /shards");
+    println!("  admin    http://{admin}/metrics, /shards, /livez and /readyz");
     println!("  a token  ringway token --user 1 --data {data}");
     println!("Ctrl-C stops it; what was taken is persisted first.");
 }
 
 struct Running {
+    health: Arc<Health>,
     gateway: Gateway,
     worker: Worker,
     closer: in_process::Closer,
@@ -160,6 +166,7 @@ impl Running {
     /// No commands any more; what is on its way settles; sessions close; the rest is persisted.
     fn drain(self, failure: Option<&'static str>) -> Result<()> {
         tracing::info!("draining: no new connections and commands, then close 1001");
+        self.health.draining();
         self.gateway.stop_taking();
         self.settle();
         self.gateway.close();

@@ -6,6 +6,7 @@ mod config;
 mod data_dir;
 mod dev;
 mod doctor;
+mod health;
 mod load;
 mod metrics;
 mod token;

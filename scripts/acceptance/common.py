@@ -100,7 +100,7 @@ class Server:
     def api(self, method, path, body=None, user=1):
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.http}{path}", method=method, data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self.token(user)}"})
+            headers={"Authorization": f"Bearer {self.token(user)}", "Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
                 return answer.status, json.loads(answer.read() or b"null")

@@ -28,7 +28,7 @@ pub use hub::{Hub, Identity};
 pub use inbox::{Control, Inbox};
 pub use rates::Verdict;
 pub use service::Service;
-pub use stats::{Count, Figure, Stats};
+pub use stats::{Count, Stats};
 
 use crate::ring::{Address, Event, Mono, Ring};
 use crate::session::{self, Policy};

@@ -1,5 +1,6 @@
 //! What a shard counts. Written by its shard only, read by the admin port.
 
+use bus::Figure;
 use bus::latency::Latency;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -49,19 +50,6 @@ macro_rules! stats {
     };
     (@total total) => { true };
     (@total gauge) => { false };
-}
-
-/// One figure of a shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Figure {
-    /// Name, without prefix and suffix.
-    pub name: &'static str,
-    /// Only ever grows (`_total`), or goes up and down.
-    pub total: bool,
-    /// What it counts.
-    pub help: &'static str,
-    /// The value now.
-    pub value: u64,
 }
 
 stats! {
@@ -115,7 +103,7 @@ stats! {
     busy: total,
     /// Records that arrived from the road.
     downstream_records: total,
-    /// Entries in them.
+    /// Entries in the records that arrived from the road.
     downstream_entries: total,
     /// Entries for sessions that were gone.
     downstream_missed: total,

@@ -1,22 +1,22 @@
 //! A user's conversations: the list, histories, read marks.
 
-use super::{Api, Problem, limit, read};
+use super::Api;
+use super::problem::Problem;
+use super::request::{Body, Caller, InPath, InQuery, limit};
 use crate::query::{may_mark, not_open, told_of_read};
 use crate::store::conversations::{Cursor, Listed, Mark};
 use crate::sync::view;
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use protocol::limits::{CONVERSATIONS_PAGE_MAX, SYNC_LIMIT_DEFAULT, SYNC_LIMIT_MAX};
+use protocol::limits::{
+    CONVERSATIONS_PAGE_DEFAULT, CONVERSATIONS_PAGE_MAX, SYNC_LIMIT_DEFAULT, SYNC_LIMIT_MAX,
+};
 use protocol::record::EntryKind;
-use protocol::{ConversationId, ErrorCode, event};
+use protocol::{ConversationId, event};
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-const LIST_LIMIT_DEFAULT: u32 = 50;
 
 #[derive(Deserialize)]
 pub(super) struct ListPage {
@@ -25,13 +25,11 @@ pub(super) struct ListPage {
 }
 
 pub(super) async fn list(
+    Caller(caller): Caller,
     State(api): State<Api>,
-    page: Result<Query<ListPage>, QueryRejection>,
-    headers: HeaderMap,
+    InQuery(page): InQuery<ListPage>,
 ) -> Result<Response, Problem> {
-    let caller = api.caller(&headers)?;
-    let Query(page) = page.map_err(|error| Problem::invalid(error.body_text()))?;
-    let limit = limit(page.limit, LIST_LIMIT_DEFAULT, CONVERSATIONS_PAGE_MAX)?;
+    let limit = limit(page.limit, CONVERSATIONS_PAGE_DEFAULT, CONVERSATIONS_PAGE_MAX)?;
     let wrong = || Problem::invalid("cursor must be the cursor of an earlier page");
     let cursor = page.cursor.map(|text| Cursor::parse(&text).ok_or_else(wrong)).transpose()?;
     let (found, has_more) = api.reader.lock().await.conversations(caller, cursor.as_ref(), limit).await?;
@@ -73,21 +71,19 @@ pub(super) struct HistoryPage {
 }
 
 pub(super) async fn messages(
+    Caller(caller): Caller,
     State(api): State<Api>,
-    Path(conversation): Path<String>,
-    page: Result<Query<HistoryPage>, QueryRejection>,
-    headers: HeaderMap,
+    InPath(conversation): InPath<String>,
+    InQuery(page): InQuery<HistoryPage>,
 ) -> Result<Response, Problem> {
-    let caller = api.caller(&headers)?;
     let conversation = parse(&conversation)?;
-    let Query(page) = page.map_err(|error| Problem::invalid(error.body_text()))?;
     let limit = limit(page.limit, SYNC_LIMIT_DEFAULT, SYNC_LIMIT_MAX)?;
     if page.after_seq.is_some() && page.before_seq.is_some() {
         return Err(Problem::invalid("give after_seq or before_seq, not both"));
     }
     let mut reader = api.reader.lock().await;
     let window = reader.window(conversation, caller).await?.range();
-    let (first, last) = window.map_err(|code| refused(code, not_open(code)))?;
+    let (first, last) = window.map_err(|code| Problem::not_open(code, not_open(code)))?;
     // Seqs are dense, so a page backwards is a page forwards from `limit` before.
     let until = page.before_seq.map_or(last, |before| before.saturating_sub(1).min(last));
     let after = match page.after_seq {
@@ -105,26 +101,26 @@ pub(super) async fn messages(
     Ok(Json(json!({"messages": messages, "lastSeq": last_seq, "hasMore": has_more})).into_response())
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReadMark {
+    seq_id: u64,
+}
+
 pub(super) async fn mark_read(
+    Caller(caller): Caller,
     State(api): State<Api>,
-    Path(conversation): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    InPath(conversation): InPath<String>,
+    Body(ReadMark { seq_id }): Body<ReadMark>,
 ) -> Result<StatusCode, Problem> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Read {
-        seq_id: u64,
-    }
-    let caller = api.caller(&headers)?;
     let conversation = parse(&conversation)?;
-    let Read { seq_id } = read(&body)?;
     if let Err((code, text)) = may_mark(&mut *api.reader.lock().await, conversation, caller).await? {
-        return Err(refused(code, text));
+        return Err(Problem::not_open(code, text));
     }
     let mark = Mark { conversation, user: caller, seq: seq_id };
     let moved = api.store.lock().await.mark_read(&[mark]).await?;
     if let Some(seq) = moved[0] {
+        api.stats.marks_moved.add(1);
         api.tell(EntryKind::Read, told_of_read(&mark), event::read(conversation, caller, seq)).await;
     }
     Ok(StatusCode::NO_CONTENT)
@@ -133,13 +129,4 @@ pub(super) async fn mark_read(
 fn parse(text: &str) -> Result<ConversationId, Problem> {
     ConversationId::parse(text)
         .map_err(|why| Problem::invalid(format!("the conversation's id is not valid: {why}")))
-}
-
-fn refused(code: ErrorCode, detail: &str) -> Problem {
-    let status = match code {
-        ErrorCode::NotAMember => StatusCode::FORBIDDEN,
-        ErrorCode::ConversationNotFound => StatusCode::NOT_FOUND,
-        _ => StatusCode::BAD_REQUEST,
-    };
-    Problem::new(status, code.as_str(), detail)
 }

@@ -1,22 +1,20 @@
 //! Groups and their members.
 
-use super::{Api, Problem, User, id, limit, read};
+use super::Api;
+use super::problem::Problem;
+use super::request::{Body, Caller, InPath, InQuery, User, id, limit};
 use crate::groups::Role;
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use protocol::event::Change;
-use protocol::limits::{GROUP_MEMBERS_PER_CALL_MAX, GROUP_NAME_CHARS_MAX};
+use protocol::limits::{
+    GROUP_MEMBERS_PER_CALL_MAX, GROUP_NAME_CHARS_MAX, MEMBERS_PAGE_DEFAULT, MEMBERS_PAGE_MAX,
+};
 use protocol::{ConversationId, UnixMs, UserId};
 use serde::Deserialize;
 use serde_json::json;
-
-/// Members in one answer.
-const MEMBERS_LIMIT_MAX: u32 = 1_000;
-const MEMBERS_LIMIT_DEFAULT: u32 = 100;
 
 fn users(users: Vec<User>, field: &str) -> Result<Vec<UserId>, Problem> {
     if users.len() > GROUP_MEMBERS_PER_CALL_MAX {
@@ -28,18 +26,17 @@ fn users(users: Vec<User>, field: &str) -> Result<Vec<UserId>, Problem> {
     Ok(users.into_iter().map(|user| user.0).collect())
 }
 
+#[derive(Deserialize)]
+pub(super) struct NewGroup {
+    name: String,
+    members: Vec<User>,
+}
+
 pub(super) async fn create_group(
+    Caller(caller): Caller,
     State(api): State<Api>,
-    headers: HeaderMap,
-    body: Bytes,
+    Body(NewGroup { name, members }): Body<NewGroup>,
 ) -> Result<Response, Problem> {
-    #[derive(Deserialize)]
-    struct Create {
-        name: String,
-        members: Vec<User>,
-    }
-    let caller = api.caller(&headers)?;
-    let Create { name, members } = read(&body)?;
     let chars = name.chars().count();
     if !(1..=GROUP_NAME_CHARS_MAX).contains(&chars) {
         let detail = format!("name must be between 1 and {GROUP_NAME_CHARS_MAX} characters, got {chars}");
@@ -60,16 +57,14 @@ pub(super) struct Page {
 }
 
 pub(super) async fn list_members(
+    Caller(caller): Caller,
     State(api): State<Api>,
-    Path(group): Path<String>,
-    page: Result<Query<Page>, QueryRejection>,
-    headers: HeaderMap,
+    InPath(group): InPath<String>,
+    InQuery(page): InQuery<Page>,
 ) -> Result<Response, Problem> {
-    let caller = api.caller(&headers)?;
     let group = id(&group, "the group's id")?;
-    let Query(page) = page.map_err(|error| Problem::invalid(error.body_text()))?;
     let after = page.after.map(|after| id(&after, "after").map(UserId)).transpose()?;
-    let limit = limit(page.limit, MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX)?;
+    let limit = limit(page.limit, MEMBERS_PAGE_DEFAULT, MEMBERS_PAGE_MAX)?;
     let (members, has_more) = api.groups.lock().await.members(group, caller, after, limit).await?;
     let members: Vec<_> = members
         .iter()
@@ -78,20 +73,19 @@ pub(super) async fn list_members(
     Ok(Json(json!({"members": members, "hasMore": has_more})).into_response())
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct NewMembers {
+    user_ids: Vec<User>,
+}
+
 pub(super) async fn add_members(
+    Caller(caller): Caller,
     State(api): State<Api>,
-    Path(group): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    InPath(group): InPath<String>,
+    Body(NewMembers { user_ids }): Body<NewMembers>,
 ) -> Result<StatusCode, Problem> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Add {
-        user_ids: Vec<User>,
-    }
-    let caller = api.caller(&headers)?;
     let group = id(&group, "the group's id")?;
-    let Add { user_ids } = read(&body)?;
     let added = users(user_ids, "userIds")?;
     let added = api.groups.lock().await.add(group, caller, &added).await?;
     api.tell_change(ConversationId::Group(group), Change::Added, added).await;
@@ -99,30 +93,29 @@ pub(super) async fn add_members(
 }
 
 pub(super) async fn remove_member(
+    Caller(caller): Caller,
     State(api): State<Api>,
-    Path((group, user)): Path<(String, String)>,
-    headers: HeaderMap,
+    InPath((group, user)): InPath<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    let caller = api.caller(&headers)?;
     let (group, user) = (id(&group, "the group's id")?, id(&user, "the user's id")?);
     api.groups.lock().await.remove(group, caller, UserId(user)).await?;
     api.tell_change(ConversationId::Group(group), Change::Removed, vec![UserId(user)]).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
+#[derive(Deserialize)]
+pub(super) struct NewRole {
+    role: String,
+}
+
 pub(super) async fn set_role(
+    Caller(caller): Caller,
     State(api): State<Api>,
-    Path((group, user)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Bytes,
+    InPath((group, user)): InPath<(String, String)>,
+    Body(NewRole { role }): Body<NewRole>,
 ) -> Result<StatusCode, Problem> {
-    #[derive(Deserialize)]
-    struct Set {
-        role: String,
-    }
-    let caller = api.caller(&headers)?;
     let (group, user) = (id(&group, "the group's id")?, id(&user, "the user's id")?);
-    let role = match read::<Set>(&body)?.role.as_str() {
+    let role = match role.as_str() {
         "admin" => Role::Admin,
         "member" => Role::Member,
         other => return Err(Problem::invalid(format!("role must be admin or member, got {other:?}"))),

@@ -1,9 +1,10 @@
 //! How a page finds the socket, and tokens for development.
 
-use super::{Api, Problem, User, read};
+use super::Api;
+use super::problem::{Code, Problem};
+use super::request::{Body, User};
 use crate::clock;
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -31,21 +32,21 @@ fn host_name(host: &str) -> &str {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TokenRequest {
+    user_id: User,
+}
+
 pub(super) async fn dev_token(
     State(api): State<Api>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    body: Bytes,
+    Body(TokenRequest { user_id }): Body<TokenRequest>,
 ) -> Result<Response, Problem> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Ask {
-        user_id: User,
-    }
     let key = api.dev_key.filter(|_| peer.ip().to_canonical().is_loopback()).ok_or_else(|| {
         let detail = "development tokens are given out by `ringway dev` only, and to this machine only";
-        Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail)
+        Problem::new(StatusCode::FORBIDDEN, Code::Forbidden, detail)
     })?;
-    let Ask { user_id } = read(&body)?;
     let expires_at = UnixMs(clock::now().0 + DEV_TOKEN_TTL_MS);
     let token = token::mint_hs256(&key, user_id.0, None, expires_at);
     Ok(Json(json!({"token": token, "expiresAt": expires_at})).into_response())

@@ -127,6 +127,10 @@ impl Reader {
         until: u64,
         limit: u32,
     ) -> Result<Vec<StoredMessage>, StoreError> {
+        // `after` may be any u64: beyond an i64 it would turn negative, and open the window.
+        if after >= until {
+            return Ok(vec![]);
+        }
         let rows = sqlx::query(
             "SELECT message_id, seq_id, sender_id, client_msg_id, content, message_type, created_at, trace_id \
              FROM messages WHERE conversation_id = ? AND seq_id > ? AND seq_id <= ? ORDER BY seq_id LIMIT ?",

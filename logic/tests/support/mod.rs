@@ -199,18 +199,48 @@ pub(crate) fn seqs(part: &Value) -> Vec<u64> {
     messages.iter().map(|message| message["seq_id"].as_u64().unwrap()).collect()
 }
 
-/// An HTTP call; returns status and body.
-pub(crate) fn http(rig: &Rig, user: u64, method: &str, path: &str, body: &str) -> (u16, Value) {
+/// An answer of the HTTP API.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// A header's value, by its name in small letters.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
+        fields.find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+/// A token for a user.
+pub(crate) fn token(user: u64) -> String {
+    protocol::token::mint_hs256(KEY, UserId(user), None, UnixMs(u64::MAX / 2))
+}
+
+/// An HTTP call with these headers, each with its line's end.
+pub(crate) fn call(rig: &Rig, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     use std::io::{Read, Write};
-    let token = protocol::token::mint_hs256(KEY, UserId(user), None, UnixMs(u64::MAX / 2));
     let mut stream = std::net::TcpStream::connect(rig.worker.http_address()).unwrap();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
+    Answer { status: head[9..12].parse().unwrap(), head: head.to_owned(), body: body.to_owned() }
+}
+
+/// An HTTP call of a user; returns status and body.
+pub(crate) fn http(rig: &Rig, user: u64, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let answer = call(rig, method, path, &format!("Authorization: Bearer {}\r\n", token(user)), body);
+    (answer.status, answer.json())
 }

@@ -27,6 +27,9 @@ pub enum MessageType {
 }
 
 impl MessageType {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Text, Self::Image, Self::File, Self::Audio, Self::Video, Self::Custom];
+
     /// As on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,9 +44,7 @@ impl MessageType {
 
     /// From the wire.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Text, Self::Image, Self::File, Self::Audio, Self::Video, Self::Custom]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
