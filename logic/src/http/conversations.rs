@@ -2,7 +2,7 @@
 
 use super::{Api, Problem, limit, read};
 use crate::query::{may_mark, not_open, told_of_read};
-use crate::store::conversations::{Cursor, Listed, Mark};
+use crate::store::{Cursor, Listed, Mark};
 use crate::sync::view;
 use axum::Json;
 use axum::body::Bytes;
@@ -119,11 +119,11 @@ pub(super) async fn mark_read(
     let caller = api.caller(&headers)?;
     let conversation = parse(&conversation)?;
     let Read { seq_id } = read(&body)?;
-    if let Err((code, text)) = may_mark(&mut *api.reader.lock().await, conversation, caller).await? {
+    if let Err((code, text)) = may_mark(&mut **api.reader.lock().await, conversation, caller).await? {
         return Err(refused(code, text));
     }
     let mark = Mark { conversation, user: caller, seq: seq_id };
-    let moved = api.store.lock().await.mark_read(&[mark]).await?;
+    let moved = api.marks.lock().await.mark_read(&[mark]).await?;
     if let Some(seq) = moved[0] {
         api.tell(EntryKind::Read, told_of_read(&mark), event::read(conversation, caller, seq)).await;
     }

@@ -8,9 +8,7 @@ mod session;
 use crate::clock;
 use crate::groups::{GroupError, Groups};
 use crate::outbound::Tell;
-use crate::store::StoreError;
-use crate::store::read::Reader;
-use crate::store::sqlite::SqliteStore;
+use crate::store::{Marks, Reader, StoreError};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
@@ -37,9 +35,9 @@ pub struct Api {
     /// The groups.
     pub groups: Arc<Mutex<Groups>>,
     /// Reads histories and lists.
-    pub reader: Arc<Mutex<Reader>>,
-    /// Writes read marks.
-    pub store: Arc<Mutex<SqliteStore>>,
+    pub reader: Arc<Mutex<Box<dyn Reader>>>,
+    /// Moves read marks.
+    pub marks: Arc<Mutex<Box<dyn Marks>>>,
     /// Tells sessions what has changed.
     pub tell: Arc<dyn Tell>,
     /// The keys of tokens, as they are now.
