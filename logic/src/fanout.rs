@@ -4,8 +4,7 @@
 use crate::handoff;
 use crate::outbound::{Outbound, Outboxes};
 use crate::stats::Stats;
-use crate::store::StoreError;
-use crate::store::read::{Membership, Reader};
+use crate::store::{Membership, Reader, StoreError};
 use bus::directory::{Directory, PerShard};
 use bus::{Downlink, Parker};
 use foldhash::fast::RandomState;
@@ -73,7 +72,7 @@ pub struct Fanout<D> {
     tasks: handoff::Receiver<Task>,
     parker: Parker,
     outbound: Outbound<D>,
-    reader: Reader,
+    reader: Box<dyn Reader>,
     stats: Arc<Stats>,
     /// Who is told to sync when a scan fails for good.
     gateway: GatewayId,
@@ -83,7 +82,7 @@ pub struct Fanout<D> {
 /// Both ends of the queue.
 pub fn queue<D: Downlink>(
     outbound: Outbound<D>,
-    reader: Reader,
+    reader: Box<dyn Reader>,
     stats: &Arc<Stats>,
     gateway: GatewayId,
     shards: u16,

@@ -82,16 +82,20 @@ impl Knowledge for Cache {
 }
 
 /// The persister of one worker.
-pub struct Persister<S: Store> {
-    store: S,
+pub struct Persister {
+    store: Box<dyn Store>,
     cache: Cache,
     stats: Arc<Stats>,
     pause: Duration,
 }
 
-impl<S: Store> Persister<S> {
+impl Persister {
     /// Reads where the partitions stand.
-    pub async fn new(mut store: S, world: WorldRates, stats: Arc<Stats>) -> Result<Self, StoreError> {
+    pub async fn new(
+        mut store: Box<dyn Store>,
+        world: WorldRates,
+        stats: Arc<Stats>,
+    ) -> Result<Self, StoreError> {
         let (partitions, world) = (store.partitions().await?, World::new(world));
         let cache = Cache { partitions, world, ..Cache::default() };
         Ok(Self { store, cache, stats, pause: RETRY_PAUSE_MIN })

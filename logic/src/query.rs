@@ -4,10 +4,7 @@
 use crate::clock;
 use crate::outbound::Outbound;
 use crate::stats::Stats;
-use crate::store::conversations::Mark;
-use crate::store::read::Reader;
-use crate::store::sqlite::SqliteStore;
-use crate::store::{Members, StoreError};
+use crate::store::{Mark, Marks, Members, Reader, StoreError};
 use crate::sync;
 use bus::{Downlink, QuerySource};
 use protocol::event;
@@ -24,9 +21,9 @@ const QUERIES_PER_POLL: usize = 64;
 /// The query thread of one worker.
 pub struct Queries<D> {
     /// Reads.
-    pub reader: Reader,
-    /// Writes read marks.
-    pub store: SqliteStore,
+    pub reader: Box<dyn Reader>,
+    /// Moves read marks.
+    pub marks: Box<dyn Marks>,
     /// Tells sessions and users.
     pub outbound: Outbound<D>,
     /// Counts.
@@ -61,11 +58,11 @@ impl<D: Downlink> Queries<D> {
             Query::Sync { conversations, limit } => {
                 let trace_id = record.trace_id.as_deref();
                 let payload =
-                    sync::answer(&mut self.reader, record.user, conversations, *limit, trace_id).await?;
+                    sync::answer(&mut *self.reader, record.user, conversations, *limit, trace_id).await?;
                 self.outbound.tell_session(EntryKind::SyncResult, record.origin, payload);
             }
             Query::MarkRead { conversation, seq } => {
-                match may_mark(&mut self.reader, *conversation, record.user).await? {
+                match may_mark(&mut *self.reader, *conversation, record.user).await? {
                     Ok(()) => marks.push((
                         Mark { conversation: *conversation, user: record.user, seq: *seq },
                         record.origin,
@@ -81,7 +78,7 @@ impl<D: Downlink> Queries<D> {
     /// In one transaction; then the reader's other sessions and the peer are told.
     async fn mark_read(&mut self, marks: Vec<(Mark, Origin)>) {
         let all: Vec<_> = marks.iter().map(|(mark, _)| *mark).collect();
-        match self.store.mark_read(&all).await {
+        match self.marks.mark_read(&all).await {
             Ok(moved) => {
                 for ((mark, origin), seq) in marks.into_iter().zip(moved) {
                     let Some(seq) = seq else { continue };
@@ -156,7 +153,7 @@ pub(crate) fn not_open(code: ErrorCode) -> &'static str {
 
 /// Whether a user may mark a conversation as read.
 pub(crate) async fn may_mark(
-    reader: &mut Reader,
+    reader: &mut dyn Reader,
     conversation: ConversationId,
     user: UserId,
 ) -> Result<Result<(), (ErrorCode, &'static str)>, StoreError> {

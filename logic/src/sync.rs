@@ -1,7 +1,6 @@
 //! `sync-result`: what was missed, within the reader's window and the event's bound.
 
-use crate::store::read::Reader;
-use crate::store::{StoreError, StoredMessage};
+use crate::store::{Reader, StoreError, StoredMessage};
 use protocol::command::SyncRequest;
 use protocol::event::{self, Message, SyncPart};
 use protocol::limits::SYNC_RESULT_BYTES_MAX;
@@ -14,7 +13,7 @@ const PART_OVERHEAD_BYTES: usize = 160;
 
 /// The finished `sync-result`.
 pub async fn answer(
-    reader: &mut Reader,
+    reader: &mut dyn Reader,
     user: UserId,
     conversations: &[SyncRequest],
     limit: u32,
@@ -42,7 +41,7 @@ struct Found {
 }
 
 async fn page(
-    reader: &mut Reader,
+    reader: &mut dyn Reader,
     user: UserId,
     request: &SyncRequest,
     limit: u32,

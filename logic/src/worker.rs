@@ -10,9 +10,7 @@ use crate::outbound::Outbound;
 use crate::persist::Persister;
 use crate::query::Queries;
 use crate::stats::Stats;
-use crate::store::StoreError;
-use crate::store::read::Reader;
-use crate::store::sqlite::{self, SqliteConfig, SqliteStore};
+use crate::store::{Backend, StoreError};
 use bus::directory::Memory;
 use bus::{Downlink, Parker, QuerySource, RouteSource, UpstreamSource};
 use protocol::GatewayId;
@@ -30,7 +28,7 @@ use tokio::sync::{Mutex, oneshot, watch};
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
     /// The store.
-    pub store: SqliteConfig,
+    pub store: Arc<dyn Backend>,
     /// The gateway whose shards are served.
     pub gateway: GatewayId,
     /// How many shards it has.
@@ -152,13 +150,14 @@ impl Worker {
         let stats = Arc::new(Stats::new(config.shards));
         let partitions = roads.upstream.partitions();
         let (persisting, querying, serving, scanning) = (runtime()?, runtime()?, runtime()?, runtime()?);
-        persisting.block_on(sqlite::prepare(&config.store, partitions))?;
+        persisting.block_on(config.store.prepare(partitions))?;
         let Roads { upstream, queries, routes, distributor: parker, downlink } = roads;
         let outbound = Outbound::new(Memory::default(), downlink, Arc::clone(&stats));
-        let reader = |runtime: &Runtime| runtime.block_on(Reader::open(&config.store.path));
-        let store = |runtime: &Runtime| runtime.block_on(SqliteStore::open(&config.store));
+        let reader = |runtime: &Runtime| runtime.block_on(config.store.open_reader());
+        let marks = |runtime: &Runtime| runtime.block_on(config.store.open_marks());
 
-        let persister = Persister::new(store(&persisting)?, config.world, Arc::clone(&stats));
+        let store = persisting.block_on(config.store.open_store())?;
+        let persister = Persister::new(store, config.world, Arc::clone(&stats));
         let persister = persisting.block_on(persister)?;
         let (large, fanout) =
             fanout::queue(outbound.clone(), reader(&scanning)?, &stats, config.gateway, config.shards);
@@ -168,18 +167,15 @@ impl Worker {
         let distributor = Distributor::new(routes, outbound.clone(), large, distributor, Arc::clone(&stats));
         let query = Queries {
             reader: reader(&querying)?,
-            store: store(&querying)?,
+            marks: marks(&querying)?,
             outbound: outbound.clone(),
             stats: Arc::clone(&stats),
         };
+        let groups = serving.block_on(config.store.open_groups(partitions))?;
         let api = Api {
-            groups: Arc::new(Mutex::new(Groups::new(
-                store(&serving)?,
-                partitions,
-                config.large_group_members,
-            ))),
+            groups: Arc::new(Mutex::new(Groups::new(groups, config.large_group_members))),
             reader: Arc::new(Mutex::new(reader(&serving)?)),
-            store: Arc::new(Mutex::new(store(&serving)?)),
+            marks: Arc::new(Mutex::new(marks(&serving)?)),
             tell: Arc::new(outbound),
             stats: Arc::clone(&stats),
             keys: config.keys.clone(),

@@ -90,6 +90,24 @@ pub const FANOUT_QUEUE_TASKS: usize = 256;
 pub const LARGE_GROUP_MEMBERS: u32 = 500;
 /// Conversations that a worker keeps warm.
 pub const WARM_CONVERSATIONS_MAX: usize = 65_536;
+/// Connections that one worker holds to its store: persister, query thread (2), scans of large
+/// groups, HTTP API (3).
+pub const STORE_CONNECTIONS_PER_WORKER: usize = 7;
+/// How long connecting to MySQL may take.
+pub const MYSQL_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long MySQL may take over one piece of work; then the connection is given up.
+pub const MYSQL_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection to MySQL that was silent for longer is asked whether it is still there.
+pub const MYSQL_IDLE_CHECKED_AFTER: Duration = Duration::from_secs(5);
+/// How long a statement waits for a row that another has locked, seconds.
+pub const MYSQL_LOCK_WAIT_SECONDS_MAX: u32 = 5;
+/// How long a transaction may stand still before MariaDB ends it, seconds.
+pub const MYSQL_IDLE_TRANSACTION_SECONDS_MAX: u32 = 10;
+/// Statements that one connection to MySQL keeps prepared.
+pub const MYSQL_STATEMENTS_CACHED: usize = 64;
+/// The smallest `max_allowed_packet` of a MySQL server, bytes: a batch of the largest messages,
+/// 500 × (5,000 characters × 4 bytes + ids), has to fit into one statement.
+pub const MYSQL_PACKET_BYTES_MIN: u64 = 16 << 20;
 
 /// Which of a user's sessions stay when a new one opens; the others are closed 4002.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]

@@ -46,7 +46,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     let shard_inboxes = inboxes.iter().map(|inbox| Arc::clone(inbox) as Arc<dyn ShardInbox>).collect();
     let mut road = in_process::road(in_process::Config::new(gateway_id), shard_inboxes);
     let worker_config = WorkerConfig {
-        store: SqliteConfig::new(data.store(), config.synchronous),
+        store: Arc::new(SqliteConfig::new(data.store(), config.synchronous)),
         gateway: gateway_id,
         shards,
         http: config.http,

@@ -4,7 +4,7 @@ use super::Api;
 use super::problem::Problem;
 use super::request::{Body, Caller, InPath, InQuery, limit};
 use crate::query::{may_mark, not_open, told_of_read};
-use crate::store::conversations::{Cursor, Listed, Mark};
+use crate::store::{Cursor, Listed, Mark};
 use crate::sync::view;
 use axum::Json;
 use axum::extract::State;
@@ -114,11 +114,11 @@ pub(super) async fn mark_read(
     Body(ReadMark { seq_id }): Body<ReadMark>,
 ) -> Result<StatusCode, Problem> {
     let conversation = parse(&conversation)?;
-    if let Err((code, text)) = may_mark(&mut *api.reader.lock().await, conversation, caller).await? {
+    if let Err((code, text)) = may_mark(&mut **api.reader.lock().await, conversation, caller).await? {
         return Err(Problem::not_open(code, text));
     }
     let mark = Mark { conversation, user: caller, seq: seq_id };
-    let moved = api.store.lock().await.mark_read(&[mark]).await?;
+    let moved = api.marks.lock().await.mark_read(&[mark]).await?;
     if let Some(seq) = moved[0] {
         api.stats.marks_moved.add(1);
         api.tell(EntryKind::Read, told_of_read(&mark), event::read(conversation, caller, seq)).await;

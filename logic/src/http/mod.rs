@@ -13,8 +13,7 @@ mod session;
 use crate::groups::Groups;
 use crate::outbound::Tell;
 use crate::stats::Stats;
-use crate::store::read::Reader;
-use crate::store::sqlite::SqliteStore;
+use crate::store::{Marks, Reader};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -35,9 +34,9 @@ pub struct Api {
     /// The groups.
     pub groups: Arc<Mutex<Groups>>,
     /// Reads histories and lists.
-    pub reader: Arc<Mutex<Reader>>,
-    /// Writes read marks.
-    pub store: Arc<Mutex<SqliteStore>>,
+    pub reader: Arc<Mutex<Box<dyn Reader>>>,
+    /// Moves read marks.
+    pub marks: Arc<Mutex<Box<dyn Marks>>>,
     /// Tells sessions what has changed.
     pub tell: Arc<dyn Tell>,
     /// Counts.

@@ -1,160 +1,55 @@
-//! The tables, as a worker needs them. SQLite is the embedded store.
+//! The tables, as a worker needs them: one contract, kept by SQLite within one process and by
+//! MySQL (or MariaDB) beyond.
+//!
+//! A [`Backend`] is where the store is; it opens what each thread of a worker needs of it.
 
-pub mod conversations;
-pub mod read;
+mod error;
+pub mod mysql;
+mod rows;
 pub mod sqlite;
 
+pub use error::StoreError;
+pub use rows::{
+    Advance, Commit, Cursor, DeadLetter, Listed, Mark, Members, Membership, NewMessage, Partition,
+    StoredMessage, Window,
+};
+
 use crate::decide::Known;
-use protocol::command::MessageType;
-use protocol::{ConversationId, MessageId, UnixMs, UserId};
-use thiserror::Error;
+use crate::groups::{Member, Role, Standing};
+use async_trait::async_trait;
+use protocol::{ConversationId, UnixMs, UserId};
+use std::fmt::Debug;
+use std::ops::Range;
 
-/// Why the store did not do what it was asked.
-#[derive(Debug, Error)]
-pub enum StoreError {
-    /// It may work later: busy, locked, disk full, connection lost.
-    #[error("the store can't answer now: {0}")]
-    Passing(#[source] sqlx::Error),
-    /// This very data is refused, however often it is tried.
-    #[error("the store refuses the data: {0}")]
-    Data(#[source] sqlx::Error),
-    /// The tables are newer than this program.
-    #[error(
-        "the data at {path} was written by a newer ringway (migration {migration}): use that version or newer"
-    )]
-    TooNew {
-        /// Which store.
-        path: String,
-        /// The migration that is not known here.
-        migration: i64,
-    },
-    /// The tables can't be made or brought up to date.
-    #[error("cannot prepare the store at {path}: {source}")]
-    Prepare {
-        /// Which store.
-        path: String,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The number of partitions is fixed when the data directory is made.
-    #[error(
-        "the store has {found} partitions, expected {expected}: it was made by another version or with another configuration"
-    )]
-    Partitions {
-        /// In the store.
-        found: usize,
-        /// Asked for.
-        expected: usize,
-    },
+/// Where a store is. Whatever it opens is owned by one thread and holds one connection.
+#[async_trait(?Send)]
+pub trait Backend: Debug + Send + Sync {
+    /// Makes the tables at need, brings them up to date, and checks the partitions.
+    async fn prepare(&self, partitions: u16) -> Result<(), StoreError>;
+    /// For the persister.
+    async fn open_store(&self) -> Result<Box<dyn Store>, StoreError>;
+    /// For whoever reads.
+    async fn open_reader(&self) -> Result<Box<dyn Reader>, StoreError>;
+    /// For whoever moves read marks.
+    async fn open_marks(&self) -> Result<Box<dyn Marks>, StoreError>;
+    /// For the changes of groups, with so many partitions.
+    async fn open_groups(&self, partitions: u16) -> Result<Box<dyn GroupStore>, StoreError>;
+    /// After a loss of the log: raises the epoch of every partition, and makes it go on at the
+    /// given offset of the new log.
+    async fn new_epoch(&self, next_offsets: &[u64]) -> Result<(), StoreError>;
 }
 
-/// One row of `partitions`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Partition {
-    /// Part of each message id; raised by an operator after a loss of the log.
-    pub epoch: u8,
-    /// The first offset that has not been persisted.
-    pub next_offset: u64,
-    /// Raised by each change of membership.
-    pub version: u64,
-}
-
-/// One partition's step in a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Advance {
-    /// Which.
-    pub partition: u16,
-    /// As it was seen.
-    pub seen: Partition,
-    /// What `next_offset` becomes.
-    pub next_offset: u64,
-}
-
-/// A message to be stored.
-#[derive(Debug, Clone, Copy)]
-pub struct NewMessage<'a> {
-    /// Where it belongs.
-    pub conversation: ConversationId,
-    /// Who sent it.
-    pub sender: UserId,
-    /// Under which id of their own.
-    pub client_msg_id: &'a str,
-    /// What it says.
-    pub content: &'a str,
-    /// What kind of content.
-    pub message_type: MessageType,
-    /// Follows it through every log.
-    pub trace_id: &'a str,
-    /// Its seq, id, hash and time.
-    pub known: Known,
-}
-
-/// A stored message, owned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredMessage {
-    /// Its id.
-    pub message_id: MessageId,
-    /// Its place in the conversation.
-    pub seq: u64,
-    /// Who sent it.
-    pub sender: UserId,
-    /// Under which id of their own.
-    pub client_msg_id: String,
-    /// What it says.
-    pub content: String,
-    /// What kind of content.
-    pub message_type: MessageType,
-    /// When the gateway took it.
-    pub created_at: UnixMs,
-    /// Follows it through every log.
-    pub trace_id: String,
-}
-
-/// How a transaction ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Commit {
-    /// All of it is on disk.
-    Done,
-    /// Another owner or a change of membership came first; nothing was written.
-    FenceLost,
-    /// A client id is in the store already; nothing was written.
-    Duplicate,
-}
-
-/// Who is in a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Members {
-    /// The users whose window is open, ascending.
-    Listed(Vec<UserId>),
-    /// Too many to be listed: they are asked for one by one, and reached by bucket ranges.
-    Large,
-}
-
-/// A record that the store refuses, with the reason.
-#[derive(Debug, Clone, Copy)]
-pub struct DeadLetter<'a> {
-    /// Its partition.
-    pub partition: u16,
-    /// Its offset.
-    pub offset: u64,
-    /// What it was.
-    pub message: NewMessage<'a>,
-    /// Why it is here.
-    pub reason: &'a str,
-}
-
-/// What a worker asks of a store. One thread owns it.
-#[allow(async_fn_in_trait, reason = "each worker thread drives its own current-thread runtime")]
-pub trait Store {
+/// What the persister asks of a store.
+#[async_trait]
+pub trait Store: Send {
     /// Every partition, by index.
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError>;
     /// The seq of the newest message; 0 for none.
     async fn last_seq(&mut self, conversation: ConversationId) -> Result<u64, StoreError>;
     /// The members of a group; none if there is no such group.
-    async fn members(&mut self, conversation: ConversationId) -> Result<Option<Members>, StoreError>;
+    async fn members(&mut self, group: ConversationId) -> Result<Option<Members>, StoreError>;
     /// Whether the user's window in a group is open.
-    async fn is_member(&mut self, conversation: ConversationId, user: UserId) -> Result<bool, StoreError>;
+    async fn is_member(&mut self, group: ConversationId, user: UserId) -> Result<bool, StoreError>;
     /// The message stored under that key.
     async fn find(
         &mut self,
@@ -162,11 +57,158 @@ pub trait Store {
         sender: UserId,
         client_msg_id: &str,
     ) -> Result<Option<Known>, StoreError>;
-    /// Compare-and-set of every partition, the messages, and the dead letters: all or nothing.
+    /// Compare-and-set of every partition, the messages, and the dead letters: all or nothing. The
+    /// first message of a single conversation enters it in the lists of its two users. `advances`
+    /// ascend by partition.
     async fn commit(
         &mut self,
         advances: &[Advance],
         messages: &[NewMessage<'_>],
         dead: &[DeadLetter<'_>],
     ) -> Result<Commit, StoreError>;
+}
+
+/// What is read of a store beside the persister: windows of membership, pages of messages, lists.
+#[async_trait]
+pub trait Reader: Send {
+    /// The seq of the newest message; 0 for none.
+    async fn last_seq(&mut self, conversation: ConversationId) -> Result<u64, StoreError>;
+    /// What `user` may read of a group; window and newest seq belong to the same moment.
+    async fn group_window(&mut self, group: ConversationId, user: UserId) -> Result<Window, StoreError>;
+    /// The members of a group; none if there is no such group.
+    async fn members(&mut self, group: ConversationId) -> Result<Option<Members>, StoreError>;
+    /// The windows of members in a range of buckets that may reach beyond `seq`.
+    async fn windows(
+        &mut self,
+        group: ConversationId,
+        buckets: Range<u16>,
+        seq: u64,
+    ) -> Result<Vec<Membership>, StoreError>;
+    /// Up to `limit` messages with `after < seq ≤ until`, ascending.
+    async fn page(
+        &mut self,
+        conversation: ConversationId,
+        after: u64,
+        until: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredMessage>, StoreError>;
+    /// Up to `limit` lines of the list of `user`, the latest first, after `cursor`; without what is
+    /// unread and the last message.
+    async fn lines(
+        &mut self,
+        user: UserId,
+        cursor: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError>;
+    /// Messages after a seq that are not of `user`, counted up to
+    /// [`UNREAD_MAX`](protocol::limits::UNREAD_MAX).
+    async fn unread(
+        &mut self,
+        conversation: ConversationId,
+        user: UserId,
+        after: u64,
+    ) -> Result<u32, StoreError>;
+
+    /// What `user` may read of `conversation`.
+    async fn window(&mut self, conversation: ConversationId, user: UserId) -> Result<Window, StoreError> {
+        match conversation {
+            ConversationId::Single(a, b) if user != a && user != b => return Ok(Window::NotAMember),
+            ConversationId::Group(_) => return self.group_window(conversation, user).await,
+            ConversationId::Single(..) | ConversationId::World => {}
+        }
+        Ok(Window::Open { after: 0, until: self.last_seq(conversation).await? })
+    }
+
+    /// Up to `limit` conversations that `user` is in, the latest first, after `cursor`, and whether
+    /// there are more.
+    async fn conversations(
+        &mut self,
+        user: UserId,
+        cursor: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<(Vec<Listed>, bool), StoreError> {
+        let mut list = self.lines(user, cursor, limit + 1).await?;
+        let has_more = list.len() > limit as usize;
+        list.truncate(limit as usize);
+        for line in &mut list {
+            line.unread = self.unread(line.conversation, user, line.read_seq.max(line.join_seq)).await?;
+            if line.last_seq > 0 {
+                let last = self.page(line.conversation, line.last_seq - 1, line.last_seq, 1).await?;
+                line.last = last.into_iter().next();
+            }
+        }
+        Ok((list, has_more))
+    }
+}
+
+/// Read marks.
+#[async_trait]
+pub trait Marks: Send {
+    /// Moves read marks forward, in one transaction; of each, the seq it moved to, or none where it
+    /// stayed. A mark never goes beyond what its user may see.
+    async fn mark_read(&mut self, marks: &[Mark]) -> Result<Vec<Option<u64>>, StoreError>;
+}
+
+/// Groups and their members. The rules are in [`groups`](crate::groups); here is what they stand on.
+#[async_trait]
+pub trait GroupStore: Send {
+    /// Begins a change; one that is dropped without an end is undone.
+    async fn begin(&mut self) -> Result<Box<dyn GroupChange + '_>, StoreError>;
+    /// What a user is in a group.
+    async fn standing(&mut self, group: u64, user: UserId) -> Result<Standing, StoreError>;
+    /// Members with a user id above `after`, ascending, up to `limit`.
+    async fn members(
+        &mut self,
+        group: u64,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Vec<Member>, StoreError>;
+}
+
+/// One transaction of [`GroupStore`].
+#[async_trait]
+pub trait GroupChange: Send {
+    /// Makes a group without members; returns its id, which no other ever has.
+    async fn make(&mut self, name: &str, owner: UserId, at: UnixMs) -> Result<u64, StoreError>;
+    /// Makes persisters decide again, keeps other changes out until this one has ended, and returns
+    /// the seq at which it takes place.
+    async fn fence(&mut self, group: u64) -> Result<u64, StoreError>;
+    /// What a user is in a group.
+    async fn standing(&mut self, group: u64, user: UserId) -> Result<Standing, StoreError>;
+    /// Those of `users` whose window is open.
+    async fn members_among(&mut self, group: u64, users: &[UserId]) -> Result<Vec<UserId>, StoreError>;
+    /// Opens windows after `join_seq`; who was in before gets a new one.
+    async fn enter(
+        &mut self,
+        group: u64,
+        users: &[UserId],
+        role: Role,
+        join_seq: u64,
+        at: UnixMs,
+    ) -> Result<(), StoreError>;
+    /// Closes a window after `leave_seq`.
+    async fn leave(&mut self, group: u64, user: UserId, leave_seq: u64) -> Result<(), StoreError>;
+    /// Gives a member a role.
+    async fn set_role(&mut self, group: u64, user: UserId, role: Role) -> Result<(), StoreError>;
+    /// The longest-standing admin, else member.
+    async fn heir(&mut self, group: u64) -> Result<Option<UserId>, StoreError>;
+    /// Enters the owner with the group.
+    async fn set_owner(&mut self, group: u64, owner: UserId) -> Result<(), StoreError>;
+    /// Makes the group large, for ever, if it has more members than that.
+    async fn grow(&mut self, group: u64, large_from: u32) -> Result<(), StoreError>;
+    /// Ends with everything done.
+    async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+    /// Ends with nothing done.
+    async fn undo(self: Box<Self>);
+}
+
+/// What `new_epoch` asks of the partitions before it changes any.
+fn may_begin_epoch(partitions: &[Partition], next_offsets: &[u64]) -> Result<(), StoreError> {
+    if partitions.len() != next_offsets.len() {
+        return Err(StoreError::Partitions { found: partitions.len(), expected: next_offsets.len() });
+    }
+    match partitions.iter().position(|partition| partition.epoch == u8::MAX) {
+        Some(partition) => Err(StoreError::LastEpoch { partition }),
+        None => Ok(()),
+    }
 }

@@ -62,7 +62,7 @@ pub(crate) fn origin(slot: u32) -> Origin {
 
 pub(crate) fn worker_config(data: &Path) -> WorkerConfig {
     WorkerConfig {
-        store: SqliteConfig::new(data.join("test.db"), Synchronous::Normal),
+        store: Arc::new(SqliteConfig::new(data.join("test.db"), Synchronous::Normal)),
         gateway: gateway(),
         shards: 1,
         http: "127.0.0.1:0".parse().unwrap(),

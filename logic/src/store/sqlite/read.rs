@@ -1,73 +1,34 @@
-//! What `sync` reads: windows of membership and pages of messages.
+//! What is read of SQLite beside the persister.
 
-use super::sqlite::{classify, key, last_seq, members, message_type};
-use super::{Members, StoreError, StoredMessage};
-use protocol::{ConversationId, ErrorCode, MessageId, UnixMs, UserId};
+use super::conversations::{lines, unread};
+use super::{classify, last_seq, members};
+use crate::store::rows::{key, message_type};
+use crate::store::{Cursor, Listed, Members, Membership, Reader, StoreError, StoredMessage, Window};
+use async_trait::async_trait;
+use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use sqlx::{ConnectOptions, Row, SqliteConnection};
 use std::ops::Range;
 use std::path::Path;
 
-/// What a user may read of a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Window {
-    /// Messages with `after < seq ≤ until`.
-    Open {
-        /// Their `join_seq`.
-        after: u64,
-        /// Their `leave_seq`, or the newest there is.
-        until: u64,
-    },
-    /// They never were a member.
-    NotAMember,
-    /// There is no such group.
-    NotFound,
-}
-
-impl Window {
-    /// The window, or why there is none.
-    pub fn range(self) -> Result<(u64, u64), ErrorCode> {
-        match self {
-            Self::Open { after, until } => Ok((after, until)),
-            Self::NotAMember => Err(ErrorCode::NotAMember),
-            Self::NotFound => Err(ErrorCode::ConversationNotFound),
-        }
-    }
-}
-
-/// A member's window: messages with `after < seq ≤ until`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Membership {
-    /// Who.
-    pub user: UserId,
-    /// Their `join_seq`.
-    pub after: u64,
-    /// Their `leave_seq`, or no end.
-    pub until: u64,
-}
-
 /// A connection that only reads, beside the one that writes.
 #[derive(Debug)]
-pub struct Reader {
-    pub(super) connection: SqliteConnection,
+pub struct SqliteReader {
+    connection: SqliteConnection,
 }
 
-impl Reader {
+impl SqliteReader {
     /// Opens the database at `path`.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
-        Ok(Self { connection: SqliteConnection::connect_with(&options).await.map_err(StoreError::Passing)? })
+        Ok(Self { connection: options.connect().await.map_err(StoreError::Passing)? })
     }
+}
 
-    /// What `user` may read of `conversation`.
-    pub async fn window(&mut self, conversation: ConversationId, user: UserId) -> Result<Window, StoreError> {
-        match conversation {
-            ConversationId::Single(a, b) if user != a && user != b => return Ok(Window::NotAMember),
-            ConversationId::Group(_) => return self.group_window(conversation, user).await,
-            ConversationId::Single(..) | ConversationId::World => {}
-        }
-        let until = last_seq(&mut self.connection, conversation).await.map_err(classify)?;
-        Ok(Window::Open { after: 0, until })
+#[async_trait]
+impl Reader for SqliteReader {
+    async fn last_seq(&mut self, conversation: ConversationId) -> Result<u64, StoreError> {
+        last_seq(&mut self.connection, conversation).await.map_err(classify)
     }
 
     async fn group_window(&mut self, group: ConversationId, user: UserId) -> Result<Window, StoreError> {
@@ -88,13 +49,11 @@ impl Reader {
         Ok(Window::Open { after: join_seq as u64, until: until as u64 })
     }
 
-    /// The members of a group; none if there is no such group.
-    pub async fn members(&mut self, group: ConversationId) -> Result<Option<Members>, StoreError> {
+    async fn members(&mut self, group: ConversationId) -> Result<Option<Members>, StoreError> {
         members(&mut self.connection, group).await.map_err(classify)
     }
 
-    /// The windows of members in a range of buckets that may reach beyond `seq`.
-    pub async fn windows(
+    async fn windows(
         &mut self,
         group: ConversationId,
         buckets: Range<u16>,
@@ -119,8 +78,7 @@ impl Reader {
         Ok(rows.iter().map(read).collect())
     }
 
-    /// Up to `limit` messages with `after < seq ≤ until`, ascending.
-    pub async fn page(
+    async fn page(
         &mut self,
         conversation: ConversationId,
         after: u64,
@@ -143,6 +101,24 @@ impl Reader {
         .await
         .map_err(classify)?;
         Ok(rows.iter().map(stored).collect())
+    }
+
+    async fn lines(
+        &mut self,
+        user: UserId,
+        cursor: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        lines(&mut self.connection, user, cursor, limit).await.map_err(classify)
+    }
+
+    async fn unread(
+        &mut self,
+        conversation: ConversationId,
+        user: UserId,
+        after: u64,
+    ) -> Result<u32, StoreError> {
+        unread(&mut self.connection, conversation, user, after).await.map_err(classify)
     }
 }
 

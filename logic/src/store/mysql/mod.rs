@@ -1,0 +1,166 @@
+//! The store of many processes, in MySQL 8 or MariaDB.
+
+mod conversations;
+mod errors;
+mod groups;
+mod link;
+mod read;
+mod write;
+
+use super::rows::key;
+use super::{Backend, GroupStore, Marks, Members, Partition, Reader, Store, StoreError, may_begin_epoch};
+use async_trait::async_trait;
+use link::{Link, answer, run};
+use protocol::limits::MYSQL_PACKET_BYTES_MIN;
+use protocol::{ConversationId, UserId};
+use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
+use sqlx::{MySqlConnection, Row};
+use std::fmt;
+
+/// Where the store is.
+#[derive(Clone)]
+pub struct MySqlConfig {
+    options: MySqlConnectOptions,
+}
+
+impl MySqlConfig {
+    /// By its URL: `mysql://user:password@host:port/database`.
+    pub fn new(url: &str) -> Result<Self, StoreError> {
+        // The URL may hold a password, so the error must not show it.
+        let options = url.parse::<MySqlConnectOptions>();
+        let options = options.map_err(|error| StoreError::prepare("the given URL", error))?;
+        if options.get_database().is_none() {
+            let text = "the URL names no database; expected mysql://user:password@host:port/database";
+            return Err(StoreError::prepare("the given URL", text));
+        }
+        Ok(Self { options })
+    }
+}
+
+impl fmt::Display for MySqlConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let database = self.options.get_database().unwrap_or_default();
+        write!(f, "mysql://{}:{}/{database}", self.options.get_host(), self.options.get_port())
+    }
+}
+
+impl fmt::Debug for MySqlConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MySqlConfig({self})")
+    }
+}
+
+#[async_trait(?Send)]
+impl Backend for MySqlConfig {
+    async fn prepare(&self, partitions: u16) -> Result<(), StoreError> {
+        let mut connection = Link::open(self).await?.take().await?;
+        check_packets(self, &mut connection).await?;
+        let migrated = sqlx::migrate!("migrations/mysql").run(&mut connection).await;
+        migrated.map_err(|error| StoreError::migrate(self, error))?;
+        let found = make_partitions(&mut connection, partitions).await;
+        let found = found.map_err(|error| StoreError::prepare(self, error))?;
+        if found != usize::from(partitions) {
+            return Err(StoreError::Partitions { found, expected: partitions.into() });
+        }
+        Ok(())
+    }
+
+    async fn open_store(&self) -> Result<Box<dyn Store>, StoreError> {
+        Ok(Box::new(write::MySqlStore::open(self).await?))
+    }
+
+    async fn open_reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        Ok(Box::new(read::MySqlReader::open(self).await?))
+    }
+
+    async fn open_marks(&self) -> Result<Box<dyn Marks>, StoreError> {
+        Ok(Box::new(conversations::MySqlMarks::open(self).await?))
+    }
+
+    async fn open_groups(&self, partitions: u16) -> Result<Box<dyn GroupStore>, StoreError> {
+        Ok(Box::new(groups::MySqlGroups::open(self, partitions).await?))
+    }
+
+    async fn new_epoch(&self, next_offsets: &[u64]) -> Result<(), StoreError> {
+        let mut link = Link::open(self).await?;
+        let mut connection = link.take().await?;
+        let found = answer(partitions(&mut connection)).await;
+        let found = found.map_err(|error| StoreError::prepare(self, error))?;
+        may_begin_epoch(&found, next_offsets)?;
+        let begun = answer(run(&mut connection, new_epoch_sql(next_offsets))).await;
+        link.settle(connection, begun).map(drop)
+    }
+}
+
+/// The largest batch has to fit into one statement.
+async fn check_packets(config: &MySqlConfig, connection: &mut MySqlConnection) -> Result<(), StoreError> {
+    let row = sqlx::query("SELECT @@max_allowed_packet").fetch_one(connection).await;
+    let found: u64 = row.map_err(|error| StoreError::prepare(config, error))?.get(0);
+    if found < MYSQL_PACKET_BYTES_MIN {
+        let (setting, expected) = ("max_allowed_packet", MYSQL_PACKET_BYTES_MIN);
+        return Err(StoreError::Setting { place: config.to_string(), setting, found, expected });
+    }
+    Ok(())
+}
+
+/// Makes the partitions of a new store; returns how many there are.
+async fn make_partitions(connection: &mut MySqlConnection, expected: u16) -> Result<usize, sqlx::Error> {
+    let found = partitions(connection).await?.len();
+    if found > 0 || expected == 0 {
+        return Ok(found);
+    }
+    let rows: Vec<_> = (0..expected).map(|partition| format!("({partition}, 1, 0, 0)")).collect();
+    // Another worker may do the same at this moment.
+    let columns = "(`partition`, epoch, next_offset, version)";
+    run(connection, format!("INSERT IGNORE INTO partitions {columns} VALUES {}", rows.join(", "))).await?;
+    Ok(partitions(connection).await?.len())
+}
+
+/// One statement, so that it is done for all partitions or for none.
+fn new_epoch_sql(next_offsets: &[u64]) -> String {
+    let whens: Vec<_> =
+        (0u16..).zip(next_offsets).map(|(partition, next)| format!("WHEN {partition} THEN {next}")).collect();
+    let next_offset = format!("CASE `partition` {} END", whens.join(" "));
+    format!("UPDATE partitions SET epoch = epoch + 1, next_offset = {next_offset}")
+}
+
+async fn partitions(connection: &mut MySqlConnection) -> Result<Vec<Partition>, sqlx::Error> {
+    let rows = sqlx::query("SELECT epoch, next_offset, version FROM partitions ORDER BY `partition`")
+        .fetch_all(connection)
+        .await?;
+    let read = |row: &MySqlRow| Partition { epoch: row.get(0), next_offset: row.get(1), version: row.get(2) };
+    Ok(rows.iter().map(read).collect())
+}
+
+async fn last_seq(
+    connection: &mut MySqlConnection,
+    conversation: ConversationId,
+) -> Result<u64, sqlx::Error> {
+    let row = sqlx::query("SELECT MAX(seq_id) FROM messages WHERE conversation_id = ?")
+        .bind(key(conversation))
+        .fetch_one(connection)
+        .await?;
+    Ok(row.get::<Option<u64>, _>(0).unwrap_or(0))
+}
+
+async fn members(
+    connection: &mut MySqlConnection,
+    group: ConversationId,
+) -> Result<Option<Members>, sqlx::Error> {
+    let row = sqlx::query("SELECT large FROM conversations WHERE conversation_id = ?")
+        .bind(key(group))
+        .fetch_optional(&mut *connection)
+        .await?;
+    match row.map(|row| row.get::<bool, _>(0)) {
+        None => return Ok(None),
+        Some(true) => return Ok(Some(Members::Large)),
+        Some(false) => {}
+    }
+    let rows = sqlx::query(
+        "SELECT user_id FROM conversation_members WHERE conversation_id = ? AND leave_seq IS NULL ORDER BY user_id",
+    )
+    .bind(key(group))
+    .fetch_all(connection)
+    .await?;
+    Ok(Some(Members::Listed(rows.iter().map(|row| UserId(row.get(0))).collect())))
+}

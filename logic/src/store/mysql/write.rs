@@ -1,0 +1,215 @@
+//! The persister's part of MySQL. A warm batch takes four round trips: BEGIN, one UPDATE of its
+//! partitions, one INSERT of its messages, COMMIT.
+
+use super::errors::is_lost;
+use super::link::{Link, answer, literal, run};
+use super::{MySqlConfig, last_seq, members, partitions};
+use crate::decide::Known;
+use crate::store::rows::{entered_by, key};
+use crate::store::{Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError};
+use async_trait::async_trait;
+use protocol::limits::WORKER_BATCH_RECORDS_MAX;
+use protocol::{ConversationId, MessageId, UnixMs, UserId};
+use sqlx::{AssertSqlSafe, Executor, MySqlConnection, Row};
+
+/// Rows per INSERT: fixed sizes, so that every statement is prepared once. A full batch is one; what
+/// lies between takes a few, since the server keeps every parameter of every prepared statement.
+const ROWS_PER_INSERT: [usize; 16] =
+    [WORKER_BATCH_RECORDS_MAX, 384, 256, 192, 128, 96, 64, 48, 32, 24, 16, 8, 4, 3, 2, 1];
+
+/// What the persister writes through.
+pub(super) struct MySqlStore {
+    link: Link,
+}
+
+impl MySqlStore {
+    pub(super) async fn open(config: &MySqlConfig) -> Result<Self, StoreError> {
+        Ok(Self { link: Link::open(config).await? })
+    }
+}
+
+#[async_trait]
+impl Store for MySqlStore {
+    async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError> {
+        let mut connection = self.link.take().await?;
+        let found = answer(partitions(&mut connection)).await;
+        self.link.settle(connection, found)
+    }
+
+    async fn last_seq(&mut self, conversation: ConversationId) -> Result<u64, StoreError> {
+        let mut connection = self.link.take().await?;
+        let found = answer(last_seq(&mut connection, conversation)).await;
+        self.link.settle(connection, found)
+    }
+
+    async fn members(&mut self, group: ConversationId) -> Result<Option<Members>, StoreError> {
+        let mut connection = self.link.take().await?;
+        let found = answer(members(&mut connection, group)).await;
+        self.link.settle(connection, found)
+    }
+
+    async fn is_member(&mut self, group: ConversationId, user: UserId) -> Result<bool, StoreError> {
+        let mut connection = self.link.take().await?;
+        let query = sqlx::query(
+            "SELECT 1 FROM conversation_members WHERE conversation_id = ? AND user_id = ? AND leave_seq IS NULL",
+        );
+        let found = answer(query.bind(key(group)).bind(user.0).fetch_optional(&mut connection)).await;
+        self.link.settle(connection, found.map(|row| row.is_some()))
+    }
+
+    async fn find(
+        &mut self,
+        conversation: ConversationId,
+        sender: UserId,
+        client_msg_id: &str,
+    ) -> Result<Option<Known>, StoreError> {
+        let mut connection = self.link.take().await?;
+        let query = sqlx::query(
+            "SELECT seq_id, message_id, content_hash, created_at FROM messages \
+             WHERE conversation_id = ? AND sender_id = ? AND client_msg_id = ?",
+        );
+        let query = query.bind(key(conversation)).bind(sender.0).bind(client_msg_id.as_bytes());
+        let found = answer(query.fetch_optional(&mut connection)).await;
+        let known = found.map(|row| {
+            row.map(|row| Known {
+                seq: row.get(0),
+                message_id: MessageId(row.get(1)),
+                content_hash: row.get(2),
+                created_at: UnixMs(row.get(3)),
+            })
+        });
+        self.link.settle(connection, known)
+    }
+
+    async fn commit(
+        &mut self,
+        advances: &[Advance],
+        messages: &[NewMessage<'_>],
+        dead: &[DeadLetter<'_>],
+    ) -> Result<Commit, StoreError> {
+        let mut connection = self.link.take().await?;
+        let mut written = answer(write(&mut connection, advances, messages, dead)).await;
+        let undo = match &written {
+            Ok(Commit::Done) => false,
+            Ok(Commit::FenceLost | Commit::Duplicate) => true,
+            Err(error) => !is_lost(error),
+        };
+        // Whatever it was, a connection on which it can't be undone is not used again.
+        if undo && let Err(error) = answer(connection.execute("ROLLBACK")).await {
+            written = written.and(Err(error));
+        }
+        self.link.settle(connection, written)
+    }
+}
+
+async fn write(
+    connection: &mut MySqlConnection,
+    advances: &[Advance],
+    messages: &[NewMessage<'_>],
+    dead: &[DeadLetter<'_>],
+) -> Result<Commit, sqlx::Error> {
+    connection.execute("BEGIN").await?;
+    // The client counts the rows found, so one whose offset stays is counted too.
+    if !advances.is_empty() && run(connection, advance_sql(advances)).await? != advances.len() as u64 {
+        return Ok(Commit::FenceLost);
+    }
+    match insert(connection, messages).await {
+        Ok(()) => {}
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => return Ok(Commit::Duplicate),
+        Err(error) => return Err(error),
+    }
+    enter_singles(connection, messages).await?;
+    for letter in dead {
+        put_aside(connection, letter).await?;
+    }
+    connection.execute("COMMIT").await?;
+    Ok(Commit::Done)
+}
+
+/// Compare-and-set of all partitions in one statement. Each is named by its key, so that only these
+/// rows are locked, in ascending order.
+fn advance_sql(advances: &[Advance]) -> String {
+    let mut whens = String::new();
+    let mut seen = Vec::with_capacity(advances.len());
+    for Advance { partition, seen: Partition { epoch, next_offset, version }, next_offset: next } in advances
+    {
+        whens += &format!(" WHEN {partition} THEN {next}");
+        seen.push(format!(
+            "`partition` = {partition} AND next_offset = {next_offset} AND version = {version} AND epoch = {epoch}"
+        ));
+    }
+    let seen = seen.join(" OR ");
+    format!("UPDATE partitions SET next_offset = CASE `partition`{whens} END WHERE {seen}")
+}
+
+async fn insert(
+    connection: &mut MySqlConnection,
+    mut messages: &[NewMessage<'_>],
+) -> Result<(), sqlx::Error> {
+    while !messages.is_empty() {
+        let rows = ROWS_PER_INSERT.into_iter().find(|rows| *rows <= messages.len()).expect("one row fits");
+        let (chunk, rest) = messages.split_at(rows);
+        let mut query = sqlx::query(AssertSqlSafe(insert_sql(rows)));
+        for message in chunk {
+            let Known { seq, message_id, content_hash, created_at } = message.known;
+            query = query
+                .bind(key(message.conversation))
+                .bind(seq)
+                .bind(message_id.0)
+                .bind(message.sender.0)
+                .bind(message.client_msg_id.as_bytes())
+                .bind(message.content)
+                .bind(content_hash)
+                .bind(message.message_type.as_str())
+                .bind(created_at.0)
+                .bind(message.trace_id);
+        }
+        query.execute(&mut *connection).await?;
+        messages = rest;
+    }
+    Ok(())
+}
+
+fn insert_sql(rows: usize) -> String {
+    let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let columns = "conversation_id, seq_id, message_id, sender_id, client_msg_id, content, content_hash, message_type, \
+                   created_at, trace_id";
+    format!("INSERT INTO messages ({columns}) VALUES {}", vec![row; rows].join(", "))
+}
+
+async fn enter_singles(
+    connection: &mut MySqlConnection,
+    messages: &[NewMessage<'_>],
+) -> Result<(), sqlx::Error> {
+    let mut rows = Vec::new();
+    for message in messages {
+        for user in entered_by(message).into_iter().flatten() {
+            let (id, at) = (literal(&key(message.conversation)), message.known.created_at.0);
+            rows.push(format!("({id}, {user}, 0, 'member', 0, 0, {at})"));
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let columns = "(conversation_id, user_id, bucket, role, join_seq, read_seq, joined_at)";
+    let sql = format!("INSERT IGNORE INTO conversation_members {columns} VALUES {}", rows.join(", "));
+    run(connection, sql).await.map(drop)
+}
+
+async fn put_aside(connection: &mut MySqlConnection, letter: &DeadLetter<'_>) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO dead_letters (`partition`, record_offset, conversation_id, sender_id, client_msg_id, content, \
+         reason, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(letter.partition)
+    .bind(letter.offset)
+    .bind(key(letter.message.conversation))
+    .bind(letter.message.sender.0)
+    .bind(letter.message.client_msg_id.as_bytes())
+    .bind(letter.message.content.as_bytes())
+    .bind(letter.reason)
+    .bind(letter.message.known.created_at.0)
+    .execute(connection)
+    .await
+    .map(drop)
+}

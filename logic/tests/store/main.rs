@@ -1,0 +1,26 @@
+//! What every store promises: one suite, run against SQLite and against MySQL; then what each of
+//! them promises beyond.
+
+mod commits;
+mod groups;
+mod lists;
+mod marks;
+mod mysql_server;
+mod persister;
+mod places;
+mod reading;
+mod setup;
+mod sqlite_files;
+
+/// Runs each of these functions against every store.
+macro_rules! for_every_store {
+    ($($test:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[test] fn $test() { crate::places::on_sqlite(super::$test); })+
+        }
+        mod mysql {
+            $(#[test] fn $test() { crate::places::on_mysql(super::$test); })+
+        }
+    };
+}
+use for_every_store;

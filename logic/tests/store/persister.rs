@@ -1,0 +1,106 @@
+//! The persister over each store: what its cache knows is worth no more than the fence.
+
+use crate::places::{PARTITIONS, conversation, groups, users};
+use bus::Polled;
+use logic::Stats;
+use logic::decide::{Decision, WorldRates};
+use logic::persist::Persister;
+use logic::store::Backend;
+use protocol::command::MessageType;
+use protocol::record::UpstreamRecord;
+use protocol::{ErrorCode, GatewayId, Origin, SessionRef, UnixMs, UserId};
+use std::sync::Arc;
+
+pub(crate) async fn persister(backend: &dyn Backend) -> (Persister, Arc<Stats>) {
+    let stats = Arc::new(Stats::new(1));
+    let store = backend.open_store().await.unwrap();
+    (Persister::new(store, WorldRates::default(), Arc::clone(&stats)).await.unwrap(), stats)
+}
+
+pub(crate) fn record(of: &str, sender: u64, id: &str, content: &str, offset: u64) -> Polled<UpstreamRecord> {
+    let conversation = conversation(of);
+    let session = SessionRef { shard: 0, slot: 1, generation: 1 };
+    let record = UpstreamRecord {
+        origin: Origin { gateway: GatewayId::new("gw").unwrap(), boot_epoch: 1, session },
+        sender: UserId(sender),
+        conversation,
+        client_msg_id: id.into(),
+        content: content.into(),
+        message_type: MessageType::Text,
+        trace_id: "t".into(),
+        received_at: UnixMs(7),
+    };
+    Polled { partition: conversation.partition(PARTITIONS), offset, record }
+}
+
+fn seqs(decisions: &[Decision]) -> Vec<Option<u64>> {
+    let seq = |decision: &Decision| match decision {
+        Decision::Insert(known) => Some(known.seq),
+        Decision::Repeat(_) | Decision::Refuse(_) | Decision::Skip => None,
+    };
+    decisions.iter().map(seq).collect()
+}
+
+async fn a_change_of_membership_makes_the_persister_decide_again(backend: &dyn Backend) {
+    let (mut persister, stats) = persister(backend).await;
+    let mut groups = groups(backend).await;
+    let group = groups.create(UserId(1), "g", &users([2])).await.unwrap();
+    let name = format!("group_{group}");
+    let first = persister.persist(&[record(&name, 2, "a", "x", 0)]).await;
+    assert_eq!(seqs(&first), [Some(1)]);
+    groups.remove(group, UserId(1), UserId(2)).await.unwrap();
+    let (lost, both) =
+        (stats.fence_lost.get(), [record(&name, 2, "b", "x", 1), record(&name, 1, "c", "x", 2)]);
+    let second = persister.persist(&both).await;
+    assert_eq!(second[0], Decision::Refuse(ErrorCode::NotAMember));
+    assert_eq!((seqs(&second)[1], stats.fence_lost.get()), (Some(2), lost + 1));
+}
+
+async fn of_two_persisters_that_hold_one_partition_none_stores_a_record_twice(backend: &dyn Backend) {
+    let ((mut one, _), (mut other, stats)) = (persister(backend).await, persister(backend).await);
+    let batch = |offset: u64| [record("single_1_2", 1, &offset.to_string(), "x", offset)];
+    assert_eq!(seqs(&one.persist(&batch(0)).await), [Some(1)]);
+    let again = other.persist(&batch(0)).await;
+    assert!(matches!(again[0], Decision::Repeat(known) if known.seq == 1), "{again:?}");
+    assert_eq!(stats.fence_lost.get(), 1);
+    assert_eq!(seqs(&other.persist(&batch(1)).await), [Some(2)]);
+    assert_eq!(seqs(&one.persist(&batch(2)).await), [Some(3)], "and the first goes on from there");
+}
+
+async fn a_replay_is_answered_with_the_first_ids_and_stores_nothing(backend: &dyn Backend) {
+    let (mut first, _) = persister(backend).await;
+    let batch: Vec<_> = (0..20).map(|n| record("single_1_2", 1, &n.to_string(), "x", n)).collect();
+    let decisions = first.persist(&batch).await;
+    let (mut second, stats) = persister(backend).await;
+    let replayed = second.persist(&batch).await;
+    let repeats: Vec<_> = decisions
+        .iter()
+        .map(|decision| match decision {
+            Decision::Insert(known) => Decision::Repeat(*known),
+            other => *other,
+        })
+        .collect();
+    assert_eq!((replayed, stats.repeats.get()), (repeats, 20));
+    let mut reader = backend.open_reader().await.unwrap();
+    assert_eq!(reader.last_seq(conversation("single_1_2")).await.unwrap(), 20);
+}
+
+async fn a_cold_repeat_is_found_by_its_key(backend: &dyn Backend) {
+    let (mut first, _) = persister(backend).await;
+    first.persist(&[record("single_1_2", 1, "a", "x", 0)]).await;
+    let (mut second, stats) = persister(backend).await;
+    let batch = [record("single_1_2", 1, "b", "x", 1), record("single_1_2", 1, "a", "x", 2)];
+    let decisions = second.persist(&batch).await;
+    assert_eq!(seqs(&decisions), [Some(2), None]);
+    assert!(matches!(decisions[1], Decision::Repeat(known) if known.seq == 1));
+    assert_eq!(stats.duplicates_looked_up.get(), 1);
+    let reused = second.persist(&[record("single_1_2", 1, "a", "other", 3)]).await;
+    assert_eq!(reused, [Decision::Refuse(ErrorCode::IdReused)]);
+}
+
+crate::for_every_store!(
+    a_change_of_membership_makes_the_persister_decide_again,
+    of_two_persisters_that_hold_one_partition_none_stores_a_record_twice,
+    a_replay_is_answered_with_the_first_ids_and_stores_nothing,
+    a_cold_repeat_is_found_by_its_key,
+);
