@@ -97,6 +97,8 @@ pub const STORE_CONNECTIONS_PER_WORKER: usize = 7;
 pub const MYSQL_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long MySQL may take over one piece of work; then the connection is given up.
 pub const MYSQL_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a worker that starts waits for another that makes the tables.
+pub const MYSQL_PREPARE_WAIT: Duration = Duration::from_secs(60);
 /// A connection to MySQL that was silent for longer is asked whether it is still there.
 pub const MYSQL_IDLE_CHECKED_AFTER: Duration = Duration::from_secs(5);
 /// How long a statement waits for a row that another has locked, seconds.

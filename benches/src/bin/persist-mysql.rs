@@ -143,8 +143,7 @@ impl Bench {
     fn persister(&self, runtime: &Runtime, url: &str) -> Result<Duration> {
         runtime.block_on(async {
             let store = MySqlConfig::new(url)?.open_store().await?;
-            let mut persister =
-                Persister::new(store, WorldRates::default(), Arc::new(Stats::new(1))).await?;
+            let mut persister = Persister::new(store, WorldRates::default(), Arc::new(Stats::new(1))).await?;
             let (warm_up, rows) = self.records.split_at(self.args.conversations);
             persist(&mut persister, warm_up).await?;
             let start = Instant::now();
@@ -167,13 +166,14 @@ impl Bench {
 
     /// What the table gets, made before the clock runs.
     fn rows(&self) -> Vec<Stored<'_>> {
-        let rows = self.records.iter().zip(0_usize..).map(|(Polled { partition, offset, record }, n)| Stored {
-            record,
-            conversation: record.conversation.to_string().into_bytes(),
-            seq: (n / self.args.conversations + 1) as u64,
-            message_id: MessageId::new(1, *partition, *offset),
-            content_hash: content_hash(record.message_type, &record.content),
-        });
+        let rows =
+            self.records.iter().zip(0_usize..).map(|(Polled { partition, offset, record }, n)| Stored {
+                record,
+                conversation: record.conversation.to_string().into_bytes(),
+                seq: (n / self.args.conversations + 1) as u64,
+                message_id: MessageId::new(1, *partition, *offset),
+                content_hash: content_hash(record.message_type, &record.content),
+            });
         rows.collect()
     }
 }

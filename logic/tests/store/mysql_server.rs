@@ -70,8 +70,9 @@ async fn until_blocked(other: &mut MySqlConnection, database: &Database) {
          ON p.id = t.trx_mysql_thread_id WHERE p.db = '{}' AND t.trx_state = 'LOCK WAIT'",
         database.name()
     );
+    // The server keeps its answer for as long as it is asked more often than each 100 ms.
     while other.fetch_one(AssertSqlSafe(sql.clone())).await.unwrap().get::<i64, _>(0) == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(150)).await;
     }
 }
 

@@ -1,9 +1,10 @@
-//! A worker over a real SQLite file and the real in-process road; the tests are its shards.
+//! A worker over a real store, SQLite unless told otherwise, and the real in-process road; the tests are its shards.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 use bus::in_process::{Closer, Config, InProcessUplink, road};
 use bus::{Downstream, RouteChange, Sender, ShardInbox, Uplink};
 use logic::decide::WorldRates;
+use logic::store::Backend;
 use logic::store::sqlite::{SqliteConfig, Synchronous};
 use logic::worker::Roads;
 use logic::{Worker, WorkerConfig};
@@ -60,9 +61,9 @@ pub(crate) fn origin(slot: u32) -> Origin {
     Origin { gateway: gateway(), boot_epoch: 1, session: SessionRef { shard: 0, slot, generation: 0 } }
 }
 
-pub(crate) fn worker_config(data: &Path) -> WorkerConfig {
+pub(crate) fn worker_config(store: Arc<dyn Backend>) -> WorkerConfig {
     WorkerConfig {
-        store: Arc::new(SqliteConfig::new(data.join("test.db"), Synchronous::Normal)),
+        store,
         gateway: gateway(),
         shards: 1,
         http: "127.0.0.1:0".parse().unwrap(),
@@ -76,6 +77,10 @@ pub(crate) fn worker_config(data: &Path) -> WorkerConfig {
 }
 
 pub(crate) fn start(data: &Path) -> Rig {
+    start_over(Arc::new(SqliteConfig::new(data.join("test.db"), Synchronous::Normal)))
+}
+
+pub(crate) fn start_over(store: Arc<dyn Backend>) -> Rig {
     let (sender, arrived) = sync_channel(100_000);
     let mut road = road(Config::new(gateway()), vec![Arc::new(Inbox(sender))]);
     let roads = Roads {
@@ -85,7 +90,7 @@ pub(crate) fn start(data: &Path) -> Rig {
         distributor: road.distributor,
         downlink: road.downlink,
     };
-    let worker = Worker::start(&worker_config(data), roads).unwrap();
+    let worker = Worker::start(&worker_config(store), roads).unwrap();
     Rig { worker, uplink: road.uplinks.remove(0), arrived, pending: Default::default(), closer: road.closer }
 }
 

@@ -11,7 +11,7 @@ use super::rows::key;
 use super::{Backend, GroupStore, Marks, Members, Partition, Reader, Store, StoreError, may_begin_epoch};
 use async_trait::async_trait;
 use link::{Link, answer, run};
-use protocol::limits::MYSQL_PACKET_BYTES_MIN;
+use protocol::limits::{MYSQL_PACKET_BYTES_MIN, MYSQL_PREPARE_WAIT};
 use protocol::{ConversationId, UserId};
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{MySqlConnection, Row};
@@ -55,6 +55,7 @@ impl Backend for MySqlConfig {
     async fn prepare(&self, partitions: u16) -> Result<(), StoreError> {
         let mut connection = Link::open(self).await?.take().await?;
         check_packets(self, &mut connection).await?;
+        lock(&mut connection).await.map_err(|error| StoreError::prepare(self, error))?;
         let migrated = sqlx::migrate!("migrations/mysql").run(&mut connection).await;
         migrated.map_err(|error| StoreError::migrate(self, error))?;
         let found = make_partitions(&mut connection, partitions).await;
@@ -92,6 +93,21 @@ impl Backend for MySqlConfig {
     }
 }
 
+/// Keeps out others who prepare the same store, until the connection ends. The lock of sqlx's
+/// migrations waits for -1 seconds, which MariaDB 10.11 takes for no lock at all.
+async fn lock(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    let wait = MYSQL_PREPARE_WAIT.as_secs();
+    let sql = "SELECT GET_LOCK(CONCAT('ringway:', SHA1(DATABASE())), ?)";
+    let row = sqlx::query(sql).bind(wait).fetch_one(connection).await?;
+    match row.get::<Option<i64>, _>(0) {
+        Some(1) => Ok(()),
+        _ => {
+            let text = format!("another process has been preparing the store for {wait} s");
+            Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))
+        }
+    }
+}
+
 /// The largest batch has to fit into one statement.
 async fn check_packets(config: &MySqlConfig, connection: &mut MySqlConnection) -> Result<(), StoreError> {
     let row = sqlx::query("SELECT @@max_allowed_packet").fetch_one(connection).await;
@@ -110,9 +126,8 @@ async fn make_partitions(connection: &mut MySqlConnection, expected: u16) -> Res
         return Ok(found);
     }
     let rows: Vec<_> = (0..expected).map(|partition| format!("({partition}, 1, 0, 0)")).collect();
-    // Another worker may do the same at this moment.
     let columns = "(`partition`, epoch, next_offset, version)";
-    run(connection, format!("INSERT IGNORE INTO partitions {columns} VALUES {}", rows.join(", "))).await?;
+    run(connection, format!("INSERT INTO partitions {columns} VALUES {}", rows.join(", "))).await?;
     Ok(partitions(connection).await?.len())
 }
 
