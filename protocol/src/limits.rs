@@ -62,7 +62,8 @@ pub const INBOX_RECORDS: usize = 1_024;
 pub const GATHER_BYTES: usize = 16 << 10;
 /// Recipients remembered per conversation by a worker (recent client ids, for repeats).
 pub const RECENT_IDS_PER_CONVERSATION: usize = 256;
-/// Commands above the rate that are answered with an error before the session is closed 4004.
+/// Commands above the rate that are answered with an error before the session is closed 4004; a
+/// client that has no more under way than these learns of the first in time.
 pub const RATE_STRIKES_MAX: u32 = 100;
 /// Addresses and users whose buckets are kept while they are not full; beyond it all are full again.
 pub const BUCKETS_MAX: usize = 1 << 20;
