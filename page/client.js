@@ -1,7 +1,7 @@
 // Ringway's client: connects, sends until it is stored, and hands out every message once and in
 // order. No DOM; in Node pass a WebSocket (`ws`). How to use it: docs/client.md.
 
-import { backoffMs, Connection, realClock } from './connection.js';
+import { backoffMs, Connection, realClock, toldMs } from './connection.js';
 import { Outbox, OutboxFull } from './outbox.js';
 import { Sync } from './sync.js';
 import { Timeline } from './timeline.js';
@@ -46,6 +46,7 @@ export class Client {
   #made = 0;
   #outboxTimer = null;
   #resyncTimer = null;
+  #heldUntil = 0;
 
   /**
    * @param {object} options
@@ -333,6 +334,8 @@ export class Client {
 
   /** @param {any} error @param {string} [trace] */
   #onError({ code, message, tempMessageId, retryable }, trace) {
+    const told = code === 'RATE_LIMITED' ? toldMs(message) : null;
+    if (told !== null) this.#hold(this.clock.now() + told);
     const entry = tempMessageId && this.outbox.entries.find(entry => entry.id === tempMessageId && entry.state !== 'failed');
     if (entry && (retryable || code === 'AUTH_EXPIRED')) {
       const { backoffFirstMs, backoffMaxMs } = this.limits;
@@ -370,11 +373,21 @@ export class Client {
     }, Math.floor(withinMs * this.clock.random()));
   }
 
+  /** Sends nothing before that time: whoever goes on above their rate is closed. @param {number} at */
+  #hold(at) {
+    this.#heldUntil = Math.max(this.#heldUntil, at);
+    this.sync.hold(at);
+  }
+
   /** Sends what may be sent now. */
   #pump() {
     this.clock.clearTimeout(this.#outboxTimer);
     if (!this.connection.online) return;
     const now = this.clock.now();
+    if (now < this.#heldUntil) {
+      this.#outboxTimer = this.clock.setTimeout(() => this.#pump(), this.#heldUntil - now);
+      return;
+    }
     const { send, wakeAt } = this.outbox.due(now, this.limits.flyingMax, this.limits.ackMs);
     let wake = wakeAt;
     for (const entry of send) {

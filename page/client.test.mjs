@@ -179,6 +179,20 @@ test('a retryable refusal holds back what follows in that conversation, and only
   assert.deepEqual(it.socket.contents, ['a', 'w', 'a', 'b']);
 });
 
+test('above the rate nothing goes out before the time that was told, no message and no sync', async () => {
+  const it = await setUp();
+  follow(it, 5);
+  it.client.send(TALK, 'a');
+  const { tempMessageId } = it.socket.of('send-message')[0].data;
+  it.socket.says('error', { code: 'RATE_LIMITED', message: 'too many: send nothing for retry_ms=1800', tempMessageId, retryable: true });
+  it.client.send('world', 'w');
+  it.client.follow('single_1_3', 5);
+  await it.clock.pass(1_799);
+  assert.deepEqual([it.socket.contents, it.socket.of('sync').length], [['a'], 1]);
+  await it.clock.pass(1);
+  assert.deepEqual([it.socket.contents, it.socket.of('sync').length], [['a', 'a', 'w'], 2]);
+});
+
 test('a message without an answer is sent again', async () => {
   const it = await setUp({ limits: { silenceMs: 1e9 } });
   it.client.send(TALK, 'a');

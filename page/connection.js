@@ -41,6 +41,12 @@ export function backoffMs(attempt, firstMs, maxMs, random) {
   return Math.round(full / 2 + (full / 2) * random);
 }
 
+/** The wait that the server names, in a reason for closing or in an error. @param {string} text @returns {number | null} ms */
+export function toldMs(text) {
+  const told = /\bretry_ms=(\d+)/.exec(text);
+  return told && Math.min(Number(told[1]), RETRY_MS_MAX);
+}
+
 const EXPIRED = 4001;
 const REPLACED = 4002;
 const RETRY_MS_MAX = 120_000;
@@ -177,10 +183,7 @@ export class Connection {
   /** @param {number} code @param {string} reason */
   #wait(code, reason) {
     const { clock, limits } = this.options;
-    const told = code === 1001 ? /retry_ms=(\d+)/.exec(reason) : null;
-    const ms = told
-      ? Math.min(Number(told[1]), RETRY_MS_MAX)
-      : backoffMs(this.attempt, limits.backoffFirstMs, limits.backoffMaxMs, clock.random());
+    const ms = toldMs(reason) ?? backoffMs(this.attempt, limits.backoffFirstMs, limits.backoffMaxMs, clock.random());
     this.attempt += 1;
     this.#arm('retry', ms, () => this.#open());
     this.#say({ state: 'waiting', retryAt: clock.now() + ms, code, reason });

@@ -32,14 +32,16 @@ test('refused hand-shakes back off, and a good connection starts over', async ()
   assert.equal(it.client.status.retryAt - it.clock.time, 375);
 });
 
-test('a drain says when to come back', async () => {
-  const it = await setUp();
-  it.socket.drops(1001, 'retry_ms=4321');
-  await it.clock.pass(4_320);
-  assert.equal(it.sockets.length, 1);
-  await it.clock.pass(1);
-  assert.equal(it.sockets.length, 2);
-});
+for (const [code, why] of [[1001, 'a drain'], [4004, 'a close for being far above the rate']]) {
+  test(`${why} says when to come back`, async () => {
+    const it = await setUp();
+    it.socket.drops(code, 'retry_ms=4321');
+    await it.clock.pass(4_320);
+    assert.equal(it.sockets.length, 1);
+    await it.clock.pass(1);
+    assert.equal(it.sockets.length, 2);
+  });
+}
 
 test('4001 asks for another token', async () => {
   const asked = [];

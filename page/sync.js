@@ -21,6 +21,7 @@ export class Sync {
     this.asked = null;
     this.count = 0;
     this.idle = 0;
+    this.notBefore = 0;
     /** @type {any} */
     this.timer = null;
   }
@@ -36,8 +37,14 @@ export class Sync {
     this.wanted.delete(conversationId);
   }
 
+  /** Asks nothing before that time. @param {number} at */
+  hold(at) {
+    this.notBefore = Math.max(this.notBefore, at);
+  }
+
   /** The connection is gone; the next one begins with a sync of everything. */
   reset() {
+    this.notBefore = 0;
     this.options.clock.clearTimeout(this.timer);
     this.timer = this.asked = null;
     this.wanted.clear();
@@ -89,6 +96,14 @@ export class Sync {
   #pump() {
     const { clock, limits, send, from } = this.options;
     if (this.asked || this.timer !== null || this.wanted.size === 0) return;
+    const held = this.notBefore - clock.now();
+    if (held > 0) {
+      this.timer = clock.setTimeout(() => {
+        this.timer = null;
+        this.#pump();
+      }, held);
+      return;
+    }
     const after = new Map([...this.wanted].slice(0, CONVERSATIONS_MAX).map(id => [id, from(id)]));
     const trace = `sync-${++this.count}`;
     const conversations = [...after].map(([conversationId, afterSeq]) =>

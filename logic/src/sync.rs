@@ -58,7 +58,9 @@ async fn page(
         Some(after) => after.max(first),
         None => until.saturating_sub(limit.into()).max(first),
     };
-    let mut messages = reader.page(conversation, after, until, limit).await?;
+    // After a reconnect most have missed nothing: the window alone tells.
+    let mut messages =
+        if after < until { reader.page(conversation, after, until, limit).await? } else { Vec::new() };
     let newest_asked = request.after_seq.is_none();
     keep_what_fits(&mut messages, newest_asked, budget);
     let has_more = match messages.last() {

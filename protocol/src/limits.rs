@@ -56,8 +56,12 @@ pub const EMBEDDED_PARTITIONS: u16 = 8;
 pub const WORKER_BATCH_RECORDS_MAX: usize = 500;
 /// Commands that wait in one shard's queue for the road (full: `BUSY`).
 pub const UPSTREAM_QUEUE_RECORDS: usize = 4_096;
-/// Queries that wait in one shard's queue for the query thread (full: `BUSY`).
-pub const QUERY_QUEUE_RECORDS: usize = 1_024;
+/// Queries that wait in one shard's queue for the query thread (full: `BUSY`): as many as a shard
+/// has connections by default, since after a restart each of them asks once. At most about 4 KiB
+/// each, for a `sync` of [`SYNC_CONVERSATIONS_MAX`].
+pub const QUERY_QUEUE_RECORDS: usize = CONNECTIONS_MAX_DEFAULT;
+/// Connections per shard unless a deployment sets [`Limits::connections_max`].
+pub const CONNECTIONS_MAX_DEFAULT: usize = 18_000;
 /// Route changes that wait in one shard's queue for the directory.
 pub const ROUTE_QUEUE_RECORDS: usize = 4_096;
 /// Persisted batches that wait for the distributor (full: the persister waits).
@@ -68,7 +72,8 @@ pub const INBOX_RECORDS: usize = 1_024;
 pub const GATHER_BYTES: usize = 16 << 10;
 /// Recipients remembered per conversation by a worker (recent client ids, for repeats).
 pub const RECENT_IDS_PER_CONVERSATION: usize = 256;
-/// Commands above the rate that are answered with an error before the session is closed 4004.
+/// Commands above the rate that are answered with an error before the session is closed 4004; a
+/// client that has no more under way than these learns of the first in time.
 pub const RATE_STRIKES_MAX: u32 = 100;
 /// Addresses and users whose buckets are kept while they are not full; beyond it all are full again.
 pub const BUCKETS_MAX: usize = 1 << 20;
@@ -171,7 +176,7 @@ impl Default for Limits {
             egress_bytes_max: 512 << 10,
             close_grace: Duration::from_secs(2),
             sessions_per_user_max: 8,
-            connections_max: 18_000,
+            connections_max: CONNECTIONS_MAX_DEFAULT,
             headroom: 1_000,
             memory_bytes_max: 256 << 20,
             user_rate: Rate::new(100, 1_000),

@@ -50,7 +50,12 @@ impl Bucket {
 
     /// Whether it is full again, that is as good as new.
     pub fn is_full(&self, now_ms: u64) -> bool {
-        self.full_at_us <= now_ms * 1_000
+        self.full_in_ms(now_ms) == 0
+    }
+
+    /// After how long it is full again, rounded up to ms.
+    pub fn full_in_ms(&self, now_ms: u64) -> u64 {
+        self.full_at_us.saturating_sub(now_ms * 1_000).div_ceil(1_000)
     }
 }
 
@@ -66,6 +71,8 @@ mod tests {
         let taken: usize = (5_001..=15_000).map(|ms| (0..3).filter(|_| bucket.take(rate, ms)).count()).sum();
         assert_eq!(taken, 1_000, "100 a second for ten seconds");
         assert!(!bucket.is_full(15_000) && bucket.is_full(25_001));
+        let wait = bucket.full_in_ms(20_000);
+        assert!(wait > 0 && !bucket.is_full(20_000 + wait - 1) && bucket.is_full(20_000 + wait));
     }
 
     #[test]

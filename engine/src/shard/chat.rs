@@ -76,8 +76,8 @@ impl<U: Uplink> Service for Chat<U> {
         // What can't be read costs as much as what can.
         match hub.take_command(slot) {
             Verdict::Taken => {}
-            Verdict::Limited => return limited(hub, slot, &parsed),
-            Verdict::Abuse => return hub.close_for_abuse(slot),
+            Verdict::Limited { retry_ms } => return limited(hub, slot, &parsed, retry_ms),
+            Verdict::Abuse { retry_ms } => return hub.close_for_abuse(slot, retry_ms),
         }
         let Parsed { trace_id, command } = match parsed {
             Ok(parsed) => parsed,
@@ -147,7 +147,7 @@ fn refuse(hub: &mut Hub, slot: u32, refusal: &Refusal) {
     hub.send_text(slot, &event);
 }
 
-fn limited(hub: &mut Hub, slot: u32, parsed: &Result<Parsed<'_>, Refusal>) {
+fn limited(hub: &mut Hub, slot: u32, parsed: &Result<Parsed<'_>, Refusal>, retry_ms: u64) {
     let (id, trace_id) = match parsed {
         Ok(Parsed { trace_id, command: Command::SendMessage(message) }) => {
             (Some(message.client_msg_id), *trace_id)
@@ -157,7 +157,7 @@ fn limited(hub: &mut Hub, slot: u32, parsed: &Result<Parsed<'_>, Refusal>) {
     };
     hub.stats().rate_limited.add(1);
     let rate = hub.limits().user_rate;
-    let text = format!("too many commands of this user: {rate}; send it again in a moment");
+    let text = format!("too many commands of this user: {rate}; send nothing for retry_ms={retry_ms}");
     hub.send_text(slot, &event::error(ErrorCode::RateLimited, &text, id, trace_id));
 }
 

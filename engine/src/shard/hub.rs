@@ -208,9 +208,9 @@ impl Hub {
         self.rates.command(user, &self.limits, self.unix.0)
     }
 
-    /// Ends a session that goes on sending above its rate.
-    pub fn close_for_abuse(&mut self, slot: u32) {
-        self.close(slot, CloseCode::RateLimited, "far above the rate of commands: come back slower");
+    /// Ends a session that goes on sending above its rate, with a hint when to come back.
+    pub fn close_for_abuse(&mut self, slot: u32, retry_ms: u64) {
+        self.close(slot, CloseCode::RateLimited, &format!("retry_ms={retry_ms}"));
     }
 
     /// What stands for a device's name in this shard.

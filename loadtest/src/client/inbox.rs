@@ -216,6 +216,11 @@ impl Inbox {
         self.not_before_us = now_us + (BACKOFF_US_MIN << self.failures).min(BACKOFF_US_MAX);
     }
 
+    /// Asks nothing for a while: the server has said how long.
+    pub(super) fn hold(&mut self, until_us: u64) {
+        self.not_before_us = self.not_before_us.max(until_us);
+    }
+
     /// Asks for everything at a later time: the server said `resync`.
     pub(super) fn resync(&mut self, at_us: u64) {
         self.want_all();

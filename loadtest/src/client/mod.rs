@@ -296,10 +296,19 @@ impl Client {
         }
     }
 
+    /// Sends nothing for as long as an error says.
+    fn hold(&mut self, error: &ErrorEvent<'_>, now_us: u64) {
+        if let Some(wait) = wire::told_wait(&error.message) {
+            let until_us = now_us + wait.as_micros() as u64;
+            self.outbox.hold(until_us);
+            self.inbox.hold(until_us);
+        }
+    }
+
     fn error(&mut self, error: &ErrorEvent<'_>, trace: Option<&str>, now_us: u64) {
         if error.temp_message_id.is_none() && self.inbox.is_asked(trace) {
             self.inbox.retry(now_us);
-            return;
+            return self.hold(error, now_us);
         }
         let number = error.temp_message_id.as_deref().and_then(|id| self.own_number(id));
         let told = || format!("{}: {}", error.code, error.message);
@@ -313,6 +322,7 @@ impl Client {
         } else {
             self.outbox.settle(number)
         };
+        self.hold(error, now_us);
         // A late answer about what is settled says nothing new.
         let Some(message) = message else { return };
         if !error.retryable {

@@ -1,9 +1,11 @@
 //! What a user has to send: in order, and again until it is persisted.
 
+use protocol::limits::RATE_STRIKES_MAX;
 use std::collections::VecDeque;
 
 /// Messages under way at once; the rest waits here, and its latency counts from when it was due.
-const WINDOW_MAX: usize = 256;
+/// So many refusals may be on their way before the first is heard of.
+const WINDOW_MAX: usize = RATE_STRIKES_MAX as usize;
 const WINDOW_MIN: usize = 4;
 /// After a lost connection: a backlog that goes out in one go may be more than the server lets pass,
 /// and then its acks are lost with the next connection.
@@ -101,6 +103,11 @@ impl Outbox {
         self.pending.remove(at)
     }
 
+    /// Nothing goes out for a while: the server has said how long.
+    pub(super) fn hold(&mut self, until_us: u64) {
+        self.held_until_us = self.held_until_us.max(until_us);
+    }
+
     /// It is to be sent again, after a while that grows from refusal to refusal; `None` if it is
     /// settled.
     pub(super) fn refuse(&mut self, number: u64, now_us: u64) -> Option<Pending> {
@@ -160,6 +167,20 @@ mod tests {
         outbox.refuse(2, 1_002);
         assert_eq!(outbox.wake_us(), Some(wake), "refusals in one wait do not lengthen it");
         assert_eq!(numbers(&mut outbox, wake), [(1, true), (2, true), (3, false)]);
+    }
+
+    #[test]
+    fn nothing_goes_out_before_the_time_that_was_told() {
+        let mut outbox = Outbox::default();
+        (0..2).for_each(|due| outbox.push(0, due));
+        numbers(&mut outbox, 0);
+        for (number, until_us) in [(1, 2_000_000), (2, 4_000_000)] {
+            outbox.refuse(number, 1_000);
+            outbox.hold(until_us);
+        }
+        assert_eq!(outbox.wake_us(), Some(4_000_000));
+        assert_eq!(numbers(&mut outbox, 3_999_999), []);
+        assert_eq!(numbers(&mut outbox, 4_000_000), [(1, true), (2, true)]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One user's connection: moves texts between a [`Client`] and its socket, and connects again.
 
+use super::wire::told_wait;
 use super::{Client, Shared};
 use crate::dial::{DialError, Socket, Target, dial};
 use crate::ledger::writer::Ledger;
@@ -19,8 +20,6 @@ const BACKOFF_MS_MAX: u64 = 2_000;
 const FIRST_TRIES: u32 = 6;
 /// How long a text may take to leave.
 const SEND: Duration = Duration::from_secs(10);
-/// How long to stay away after 4004: by then the server's bucket of the user is full again.
-const TOO_FAST: Duration = Duration::from_secs(10);
 /// How long the server may take for its half of a close.
 const CLOSE: Duration = Duration::from_secs(2);
 
@@ -238,9 +237,7 @@ fn closed(frame: Option<CloseFrame>) -> Left {
     };
     let reason: Utf8Bytes = frame.reason;
     let code = u16::from(frame.code);
-    let named = reason.strip_prefix("retry_ms=").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
-    let wait = named.or((code == 4004).then_some(TOO_FAST));
-    Left::Lost { why: format!("closed {code} {reason}"), wait }
+    Left::Lost { why: format!("closed {code} {reason}"), wait: told_wait(&reason) }
 }
 
 /// Closes, and waits a little for the server's half.

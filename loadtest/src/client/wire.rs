@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::time::Duration;
 
 /// An event of the server.
 #[derive(Debug)]
@@ -92,6 +93,13 @@ pub(super) struct ErrorEvent<'a> {
     #[serde(borrow)]
     pub(super) temp_message_id: Option<Cow<'a, str>>,
     pub(super) retryable: bool,
+}
+
+/// The wait that the server names, in an error or in a reason for closing.
+pub(super) fn told_wait(text: &str) -> Option<Duration> {
+    let (_, number) = text.split_once("retry_ms=")?;
+    let digits = number.find(|c: char| !c.is_ascii_digit()).map_or(number, |end| &number[..end]);
+    digits.parse().ok().map(Duration::from_millis)
 }
 
 /// Reads an event; what this client has no use for is `Other`.
