@@ -33,6 +33,20 @@ async fn a_batch_over_many_partitions_is_all_or_nothing(backend: &dyn Backend) {
     assert_eq!(after, (1..=8).collect::<Vec<_>>());
 }
 
+async fn partitions_that_are_not_neighbours_advance_together(backend: &dyn Backend) {
+    let mut store = backend.open_store().await.unwrap();
+    let before = store.partitions().await.unwrap();
+    let next = [(2, 1 << 40), (3, 7), (6, u64::MAX >> 1)];
+    let steps = next.map(|(partition, next_offset)| Advance {
+        partition,
+        seen: before[usize::from(partition)],
+        next_offset,
+    });
+    assert_eq!(store.commit(&steps, &[], &[]).await.unwrap(), Commit::Done);
+    let after: Vec<_> = store.partitions().await.unwrap().iter().map(|row| row.next_offset).collect();
+    assert_eq!(after, [0, 0, 1 << 40, 7, 0, 0, u64::MAX >> 1, 0]);
+}
+
 async fn a_replay_whose_offset_stays_is_committed(backend: &dyn Backend) {
     let mut store = backend.open_store().await.unwrap();
     put(&mut *store, &[message("world", 1, "a", 1)]).await;
@@ -141,6 +155,7 @@ async fn a_dead_letter_moves_the_offset_and_stores_no_message(backend: &dyn Back
 crate::for_every_store!(
     one_of_two_writers_wins_an_offset,
     a_batch_over_many_partitions_is_all_or_nothing,
+    partitions_that_are_not_neighbours_advance_together,
     a_replay_whose_offset_stays_is_committed,
     a_duplicate_undoes_all_of_it,
     client_ids_differ_by_case_and_blanks,
