@@ -6,6 +6,7 @@
 
 use glommio::{BuilderErrorKind, ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use rustix::process::{Resource, getrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity};
 use thiserror::Error;
 
 /// glommio's own rings stay idle here; this much locked memory is enough for them.
@@ -89,4 +90,16 @@ impl Executor {
 /// How many cores this process may run on.
 pub fn cores_available() -> usize {
     std::thread::available_parallelism().unwrap_or(std::num::NonZero::<usize>::MIN).get()
+}
+
+/// The cores that this thread, and those it starts, may run on (the affinity mask); none if the
+/// system does not tell.
+pub fn cores_allowed() -> Option<Vec<usize>> {
+    let mask = sched_getaffinity(None).ok()?;
+    Some((0..CpuSet::MAX_CPU).filter(|core| mask.is_set(*core)).collect())
+}
+
+/// Cores as they are given to `--cores`.
+pub(crate) fn list(cores: &[usize]) -> String {
+    cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }

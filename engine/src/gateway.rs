@@ -56,14 +56,18 @@ pub enum StartError {
     Executor(#[from] ExecutorError),
     /// No inbox.
     #[error("cannot make the inbox of a shard: {0}")]
-    Inbox(#[source] io::Error),
+    Inbox(io::Error),
     /// A core that is not there.
-    #[error("core {core} is not among the {available} that this process may run on: list others in `cores`")]
+    #[error(
+        "core {core} is not among those that this process may run on ({}): list some of these in `cores`, or allow \
+         others (taskset, AllowedCPUs= in systemd, docker run --cpuset-cpus)",
+        executor::list(.allowed)
+    )]
     Core {
         /// The core asked for.
         core: usize,
-        /// How many there are.
-        available: usize,
+        /// Those there are.
+        allowed: Vec<usize>,
     },
 }
 
@@ -224,9 +228,10 @@ impl Gateway {
 }
 
 fn check_cores(cores: &[usize]) -> Result<(), StartError> {
-    let available = executor::cores_available();
-    match cores.iter().find(|core| **core >= available) {
-        Some(&core) => Err(StartError::Core { core, available }),
+    // Where the mask can't be read, pinning itself will tell.
+    let Some(allowed) = executor::cores_allowed() else { return Ok(()) };
+    match cores.iter().find(|core| !allowed.contains(core)) {
+        Some(&core) => Err(StartError::Core { core, allowed }),
         None => Ok(()),
     }
 }
@@ -277,5 +282,28 @@ impl Drop for FailedUnlessEnded<'_> {
     fn drop(&mut self) {
         self.failed.store(true, Ordering::SeqCst);
         self.inbox.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{StartError, check_cores};
+    use crate::executor::cores_allowed;
+    use rustix::thread::{CpuSet, sched_setaffinity};
+
+    #[test]
+    fn cores_are_those_of_the_affinity_mask() {
+        let allowed = cores_allowed().expect("this process may run somewhere");
+        let last = *allowed.last().expect("at least on one core");
+        // Only this thread's: the mask of a thread is its own.
+        let mut only_last = CpuSet::new();
+        only_last.set(last);
+        sched_setaffinity(None, &only_last).expect("fewer cores are always allowed");
+        assert!(check_cores(&[]).is_ok() && check_cores(&[last, last]).is_ok());
+        let error = check_cores(&[last, last + 1]).expect_err("it is not in the mask");
+        assert!(
+            matches!(&error, StartError::Core { core, allowed } if *core == last + 1 && allowed[..] == [last])
+        );
+        assert!(error.to_string().contains(&format!("may run on ({last})")), "{error}");
     }
 }

@@ -49,6 +49,11 @@ pub enum KeyError {
     /// Not a public key in PEM.
     #[error("expected a public key in PEM for {0:?}: {1}")]
     Pem(KeyKind, String),
+    /// A private key, whose place is where tokens are made.
+    #[error(
+        "expected a public key in PEM for {0:?}, got a private one: `openssl pkey -in FILE -pubout` prints the public one"
+    )]
+    Private(KeyKind),
     /// Too short to be safe (RFC 7518 section 3.2).
     #[error("an HS256 secret has at least 32 bytes, got {0}")]
     Short(usize),
@@ -110,6 +115,10 @@ impl Keys {
                 KeyKind::HS256 if material.len() < HS256_BYTES_MIN => {
                     return Err(KeyError::Short(material.len()));
                 }
+                // The library takes one for RSA, and then no token matches it.
+                KeyKind::RS256 | KeyKind::EdDSA if is_private(material) => {
+                    return Err(KeyError::Private(source.kind));
+                }
                 KeyKind::HS256 => Ok(DecodingKey::from_secret(material)),
                 KeyKind::RS256 => DecodingKey::from_rsa_pem(material),
                 KeyKind::EdDSA => DecodingKey::from_ed_pem(material),
@@ -161,6 +170,10 @@ fn key(kind: KeyKind, kid: Option<String>, decoding: DecodingKey) -> Key {
     validation.validate_aud = false;
     validation.required_spec_claims.clear();
     Key { kid, decoding, validation }
+}
+
+fn is_private(pem: &[u8]) -> bool {
+    String::from_utf8_lossy(pem).contains("PRIVATE KEY-----")
 }
 
 /// A user id as a string of digits or as an integer.
@@ -265,7 +278,9 @@ mod tests {
         let error = |kind, material| Keys::new(&[source(kind, None, material)]).err().unwrap();
         assert_eq!(error(KeyKind::HS256, b"short"), KeyError::Short(5));
         assert!(matches!(error(KeyKind::RS256, b"no pem"), KeyError::Pem(KeyKind::RS256, _)));
-        assert!(matches!(error(KeyKind::EdDSA, RSA_PRIVATE), KeyError::Pem(KeyKind::EdDSA, _)));
+        assert!(matches!(error(KeyKind::EdDSA, RSA_PUBLIC), KeyError::Pem(KeyKind::EdDSA, _)));
+        assert_eq!(error(KeyKind::RS256, RSA_PRIVATE), KeyError::Private(KeyKind::RS256));
+        assert_eq!(error(KeyKind::EdDSA, ED_PRIVATE), KeyError::Private(KeyKind::EdDSA));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The command line.
 
+use crate::config::Flag;
 use clap::{Args, Parser, Subcommand};
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,36 +40,59 @@ const DEV_EXAMPLES: &str = "Examples:
   ringway dev
   ringway dev --listen 127.0.0.1:9000 --data /tmp/chat --shards 2
   ringway dev --config ringway.toml --connections-max 5000
+  RINGWAY_ENGINE__SHARDS=2 ringway dev
+  ringway dev --print-config > ringway.toml          what is in force, to start a file from
 
-Every flag is also a key of the file (docs/configuration.md); a flag wins over the file.";
+Default < file < environment < flag. docs/configuration.md has every setting. SIGHUP reads the keys
+of tokens again; Ctrl-C and SIGTERM persist what was taken, then end.
+Exit codes: 0 ok, 64 usage, 69 unavailable, 78 configuration.";
 
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Clone, Args, Default)]
 #[command(after_help = DEV_EXAMPLES)]
 pub(crate) struct Dev {
     /// Where clients connect (the socket is at /ws) [default: 127.0.0.1:8080]
     #[arg(long, value_name = "IP:PORT")]
-    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listen: Option<String>,
     /// Where the HTTP API is served, at /api [default: 127.0.0.1:8081]
     #[arg(long, value_name = "IP:PORT")]
-    pub(crate) http: Option<SocketAddr>,
+    pub(crate) http: Option<String>,
     /// Where /metrics and /shards are served [default: 127.0.0.1:8082]
     #[arg(long, value_name = "IP:PORT")]
-    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) admin: Option<String>,
     /// Directory of the store and of the development key; made at need [default: ./data]
     #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
+    pub(crate) data: Option<String>,
     /// Shards, each with its own ring and table of sockets [default: one per core]
     #[arg(long, value_name = "N")]
-    pub(crate) shards: Option<u16>,
+    pub(crate) shards: Option<String>,
     /// Cores that shards are pinned to, in turn, such as 0,1 [default: not pinned]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub(crate) cores: Option<Vec<usize>>,
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cores: Option<String>,
     /// Connections per shard; beyond it a client is told 503 [default: 18000]
     #[arg(long, value_name = "N")]
-    pub(crate) connections_max: Option<usize>,
+    pub(crate) connections_max: Option<String>,
     /// A TOML file with settings
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Print the settings in force as TOML, each with where it comes from, and end
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+impl Dev {
+    /// The flags that are settings. As texts: a value is judged in one place, wherever it comes from.
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        let flag = |key, name, value: &Option<String>| Flag { key, name, value: value.clone() };
+        vec![
+            flag("listen", "--listen", &self.listen),
+            flag("http", "--http", &self.http),
+            flag("admin", "--admin", &self.admin),
+            flag("data", "--data", &self.data),
+            flag("engine.shards", "--shards", &self.shards),
+            flag("engine.cores", "--cores", &self.cores),
+            flag("limits.connections_max", "--connections-max", &self.connections_max),
+        ]
+    }
 }
 
 const TOKEN_EXAMPLES: &str = "Examples:
@@ -93,8 +116,14 @@ pub(crate) struct Token {
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
     pub(crate) ttl: Duration,
     /// The data directory, whose key signs
-    #[arg(long, value_name = "DIR", default_value = "./data")]
+    #[arg(long, value_name = "DIR", default_value_os_t = data())]
     pub(crate) data: PathBuf,
+}
+
+/// Where `ringway dev` has its data if neither a file nor a flag says otherwise.
+pub(crate) fn data() -> PathBuf {
+    let named = std::env::var_os("RINGWAY_DATA").filter(|name| !name.is_empty());
+    named.map_or_else(|| "./data".into(), PathBuf::from)
 }
 
 /// As many tokens as one call prints.

@@ -1,23 +1,23 @@
 //! `ringway dev`: gateway, worker and store in one process.
 
 use crate::admin;
+use crate::cli;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::metrics::Sources;
+use crate::reload::Reload;
 use crate::token::since_1970;
 use anyhow::{Context, Result, bail};
 use bus::ShardInbox;
 use bus::in_process::{self, Depths};
 use engine::gateway::{Gateway, GatewayConfig, inboxes};
-use engine::session::Policy;
 use engine::shard::Chat;
 use logic::store::sqlite::SqliteConfig;
 use logic::worker::Roads;
 use logic::{Worker, WorkerConfig};
 use protocol::GatewayId;
 use protocol::command::Parser;
-use protocol::limits::LARGE_GROUP_MEMBERS;
-use protocol::token::Keys;
+use protocol::token::KeySource;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -31,28 +31,29 @@ const SETTLE_STEP: Duration = Duration::from_millis(10);
 /// How often the parts are looked after.
 const WATCH: Duration = Duration::from_millis(200);
 
-/// Runs until SIGINT or SIGTERM, then drains.
-pub(crate) fn run(config: &Config) -> Result<()> {
+/// Runs until SIGINT or SIGTERM, then drains. Tokens are checked with the keys and with the
+/// development key.
+pub(crate) fn run(args: &cli::Dev, config: &Config, keys: &[KeySource]) -> Result<()> {
     let data = DataDir::open(&config.data)?;
     let key = data.key()?;
-    let keys = Keys::hs256(&key);
+    let reload = Reload::new(args, config, keys, &key, origins(config));
     let gateway_id = GatewayId::new("dev").expect("a valid id");
-    let shards = config.shards;
+    let shards = config.engine.shards;
 
     let inboxes = inboxes(shards)?;
     let shard_inboxes = inboxes.iter().map(|inbox| Arc::clone(inbox) as Arc<dyn ShardInbox>).collect();
     let mut road = in_process::road(in_process::Config::new(gateway_id), shard_inboxes);
     let worker_config = WorkerConfig {
-        store: SqliteConfig::new(data.store(), config.synchronous),
+        store: SqliteConfig::new(data.store(), config.store.synchronous),
         gateway: gateway_id,
         shards,
         http: config.http,
-        keys: tokio::sync::watch::channel(keys.clone()).1,
+        keys: reload.keys(),
         dev_key: Some(key.into()),
         socket_url: socket_url(config.listen),
         origins: config.origins.clone(),
-        large_group_members: LARGE_GROUP_MEMBERS,
-        world: config.world,
+        large_group_members: config.logic.large_group_members,
+        world: config.limits.world,
     };
     let roads = Roads {
         upstream: road.upstream,
@@ -69,9 +70,9 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         gateway: gateway_id,
         boot_epoch,
         shards,
-        cores: config.cores.clone(),
-        limits: config.limits.clone(),
-        policy: Arc::new(Policy { keys: Some(keys), origins: origins(config) }),
+        cores: config.engine.cores.clone(),
+        limits: config.limits.engine.clone(),
+        policy: reload.policy(),
     };
     let mut uplinks = road.uplinks.drain(..);
     let gateway = Gateway::start(&gateway_config, inboxes, |shard| {
@@ -88,7 +89,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     let admin = admin::serve(config.admin, sources)?;
     greet(config, &gateway, &worker, admin);
 
-    let running = Running { gateway, worker, closer: road.closer, depths: road.depths };
+    let running = Running { gateway, worker, closer: road.closer, depths: road.depths, reload };
     let reason = running.wait()?;
     running.drain(reason)
 }
@@ -119,7 +120,11 @@ fn boot_epoch() -> Result<u64> {
 
 fn greet(config: &Config, gateway: &Gateway, worker: &Worker, admin: std::net::SocketAddr) {
     let data = config.data.display();
-    println!("ringway dev {} is up, {} shard(s), data in {data}", env!("CARGO_PKG_VERSION"), config.shards);
+    println!(
+        "ringway dev {} is up, {} shard(s), data in {data}",
+        env!("CARGO_PKG_VERSION"),
+        config.engine.shards
+    );
     println!("  socket   ws://{}/ws", gateway.address());
     println!("  API      http://{}/api", worker.http_address());
     println!("  admin    http://{admin}/metrics and /shards");
@@ -132,6 +137,7 @@ struct Running {
     worker: Worker,
     closer: in_process::Closer,
     depths: Depths,
+    reload: Reload,
 }
 
 impl Running {
@@ -141,8 +147,10 @@ impl Running {
         runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
             let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+            let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
             loop {
                 tokio::select! {
+                    _ = hang_up.recv() => self.reload.reload(&self.gateway),
                     _ = terminate.recv() => return Ok(None),
                     _ = interrupt.recv() => return Ok(None),
                     () = tokio::time::sleep(WATCH) => {}

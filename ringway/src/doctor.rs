@@ -32,10 +32,10 @@ pub(crate) struct Doctor {
     config: Option<PathBuf>,
     /// Shards [default: those of the file, else one per core]
     #[arg(long, value_name = "N")]
-    shards: Option<u16>,
+    shards: Option<String>,
     /// Connections per shard [default: those of the file, else 18000]
     #[arg(long, value_name = "N")]
-    connections_max: Option<usize>,
+    connections_max: Option<String>,
     /// Print a JSON array instead of text
     #[arg(long)]
     json: bool,
@@ -48,13 +48,13 @@ pub(crate) struct Doctor {
 pub(crate) fn run(args: &Doctor) -> ExitCode {
     let dev = Dev {
         config: args.config.clone(),
-        shards: args.shards,
-        connections_max: args.connections_max,
+        shards: args.shards.clone(),
+        connections_max: args.connections_max.clone(),
         ..Dev::default()
     };
     let config = match Config::load(&dev) {
         Ok(config) => config,
-        Err(error) => return report(Err(error), exit::CONFIG),
+        Err(faults) => return report(Err(faults.into()), exit::CONFIG),
     };
     let demand = demand(&config);
     let checks = examine(&Machine::at("/"), &demand, &facts(&demand));
@@ -75,10 +75,10 @@ pub(crate) fn run(args: &Doctor) -> ExitCode {
 }
 
 fn demand(config: &Config) -> Demand {
-    let limits = &config.limits;
+    let limits = &config.limits.engine;
     Demand {
-        shards: config.shards,
-        cores: config.cores.clone(),
+        shards: config.engine.shards,
+        cores: config.engine.cores.clone(),
         connections_max: limits.connections_max as u64,
         table: ShardConfig::table(limits) as u64,
         backlog: BACKLOG as u64,

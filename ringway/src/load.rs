@@ -1,6 +1,6 @@
 //! `ringway load`: load from many clients, and the judgement of what they saw.
 
-use crate::cli::duration;
+use crate::cli::{self, duration};
 use crate::data_dir::development_key;
 use crate::exit;
 use crate::token::expires_in;
@@ -74,7 +74,7 @@ struct Quick {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081", value_parser = loadtest::api_host)]
     api: String,
     /// The server's data directory, whose key signs the tokens
-    #[arg(long, value_name = "DIR", default_value = "./data", conflicts_with = "tokens")]
+    #[arg(long, value_name = "DIR", default_value_os_t = cli::data(), conflicts_with = "tokens")]
     data: PathBuf,
     /// A file of tokens, one per line, such as `ringway token --users 1..1000` prints
     #[arg(long, value_name = "FILE")]

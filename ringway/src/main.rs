@@ -8,12 +8,14 @@ mod dev;
 mod doctor;
 mod load;
 mod metrics;
+mod reload;
 mod token;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 use cli::{Cli, Command};
-use std::io::IsTerminal;
+use config::{Config, Faults};
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -45,14 +47,23 @@ fn main() -> ExitCode {
         Command::Token(args) => report(token::run(&args), exit::UNAVAILABLE),
         Command::Doctor(args) => doctor::run(&args),
         Command::Load(args) => load::run(&args),
-        Command::Dev(args) => match config::Config::load(&args) {
-            Ok(config) => {
-                start_log();
-                report(dev::run(&config), exit::UNAVAILABLE)
-            }
-            Err(error) => report(Err(error), exit::CONFIG),
+        Command::Dev(args) => match run_dev(&args) {
+            Ok(code) => code,
+            Err(faults) => report(Err(faults.into()), exit::CONFIG),
         },
     }
+}
+
+fn run_dev(args: &cli::Dev) -> Result<ExitCode, Faults> {
+    let config = Config::load(args)?;
+    if args.print_config {
+        // A reader such as `head` may have gone.
+        let _ = std::io::stdout().write_all(config::print(&config.settings).as_bytes());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let keys = config.auth.sources()?;
+    start_log();
+    Ok(report(dev::run(args, &config, &keys), exit::UNAVAILABLE))
 }
 
 fn start_log() {
@@ -69,8 +80,20 @@ fn report(result: anyhow::Result<()>, code: u8) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ringway: {error:#}");
+            eprintln!("ringway: {}", told_once(&error));
             ExitCode::from(code)
         }
     }
+}
+
+/// An error and its causes; a cause that the words before it have is not told again.
+fn told_once(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |told, cause| {
+        let cause = cause.to_string();
+        match told.as_str() {
+            "" => cause,
+            before if before.contains(&cause) => told,
+            before => format!("{before}: {cause}"),
+        }
+    })
 }

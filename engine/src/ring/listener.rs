@@ -19,11 +19,11 @@ pub struct Listener {
 
 /// Why an address could not be listened on.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address}: {source}; {}", advice(.source))]
+#[error("cannot listen on {address}: {cause}; {}", advice(.cause))]
 pub struct ListenError {
     address: SocketAddr,
-    #[source]
-    source: io::Error,
+    // Not called a source: whoever prints the chain of causes would print it twice.
+    cause: io::Error,
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -39,7 +39,7 @@ impl Listener {
     /// Binds one socket per shard to the same address (SO_REUSEPORT spreads connections among
     /// them); with port 0 all get the port that the first one got.
     pub fn bind(address: SocketAddr, shards: u16) -> Result<(Vec<Self>, SocketAddr), ListenError> {
-        let fail = |source| ListenError { address, source };
+        let fail = |cause| ListenError { address, cause };
         // SO_REUSEPORT would let two servers share a port in silence: the first bind is without.
         let probe = Self::open(address, false).map_err(fail)?;
         let address = probe.socket.local_addr().map_err(fail)?.as_socket().unwrap_or(address);
@@ -64,5 +64,20 @@ impl Listener {
 
     pub(super) fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Listener;
+    use std::error::Error;
+
+    #[test]
+    fn a_port_that_is_taken_is_told_once_and_with_its_cure() {
+        let (_listeners, address) = Listener::bind(([127, 0, 0, 1], 0).into(), 1).expect("a free port");
+        let error = Listener::bind(address, 1).expect_err("it is taken");
+        let text = error.to_string();
+        assert!(text.contains("Address already in use") && text.contains("another process has it"), "{text}");
+        assert!(error.source().is_none(), "its text has the cause");
     }
 }
