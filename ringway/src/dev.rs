@@ -10,7 +10,7 @@ use crate::token::since_1970;
 use anyhow::{Context, Result, bail};
 use bus::ShardInbox;
 use bus::in_process::{self, Depths};
-use engine::gateway::{Gateway, GatewayConfig, inboxes};
+use engine::gateway::{Gateway, GatewayConfig, check_machine, inboxes};
 use engine::shard::Chat;
 use logic::store::sqlite::SqliteConfig;
 use logic::worker::Roads;
@@ -34,6 +34,7 @@ const WATCH: Duration = Duration::from_millis(200);
 /// Runs until SIGINT or SIGTERM, then drains. Tokens are checked with the keys and with the
 /// development key.
 pub(crate) fn run(args: &cli::Dev, config: &Config, keys: &[KeySource]) -> Result<()> {
+    check_machine(&config.engine.cores, &config.limits.engine)?;
     let data = DataDir::open(&config.data)?;
     let key = data.key()?;
     let reload = Reload::new(args, config, keys, &key, origins(config));
