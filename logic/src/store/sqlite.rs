@@ -13,6 +13,12 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// How long a writer waits for another before the store counts as busy.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages of 4 KiB in the log after which they are copied into the database, 64 MiB. A batch touches
+/// up to two pages for each of its messages: by default (1,000) they would be copied batch by batch.
+const CHECKPOINT_PAGES: &str = "16384";
+/// What a connection that writes keeps of the database in memory, 32 MiB (SQLite wants KiB as a
+/// negative number): more than a batch changes, or its pages would be written more than once.
+const CACHE_KIB_NEGATIVE: &str = "-32768";
 /// Rows per INSERT: fixed sizes, so that every statement is prepared once.
 const ROWS_PER_INSERT: [usize; 4] = [128, 32, 8, 1];
 
@@ -42,6 +48,21 @@ impl SqliteConfig {
     pub fn new(path: impl Into<PathBuf>, synchronous: Synchronous) -> Self {
         Self { path: path.into(), synchronous, turn: Turn::default() }
     }
+
+    /// How a connection that writes is opened.
+    pub fn options(&self) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .pragma("cache_size", CACHE_KIB_NEGATIVE)
+            .synchronous(match self.synchronous {
+                Synchronous::Full => SqliteSynchronous::Full,
+                Synchronous::Normal => SqliteSynchronous::Normal,
+            })
+            .busy_timeout(BUSY_TIMEOUT)
+            .disable_statement_logging()
+    }
 }
 
 /// Who writes next. SQLite has one writer at a time, and those that wait for it by its busy handler
@@ -62,18 +83,6 @@ pub struct SqliteStore {
     pub(crate) turn: Turn,
 }
 
-fn options(config: &SqliteConfig) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(&config.path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(match config.synchronous {
-            Synchronous::Full => SqliteSynchronous::Full,
-            Synchronous::Normal => SqliteSynchronous::Normal,
-        })
-        .busy_timeout(BUSY_TIMEOUT)
-        .disable_statement_logging()
-}
-
 fn prepare_error(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
     StoreError::Prepare { path: path.display().to_string(), source: source.into() }
 }
@@ -82,7 +91,7 @@ fn prepare_error(path: &Path, source: impl Into<Box<dyn std::error::Error + Send
 pub async fn prepare(config: &SqliteConfig, partitions: u16) -> Result<(), StoreError> {
     let fail = |error| prepare_error(&config.path, error);
     let mut connection =
-        SqliteConnection::connect_with(&options(config).create_if_missing(true)).await.map_err(fail)?;
+        SqliteConnection::connect_with(&config.options().create_if_missing(true)).await.map_err(fail)?;
     match sqlx::migrate!("migrations/sqlite").run(&mut connection).await {
         Ok(()) => {}
         Err(sqlx::migrate::MigrateError::VersionMissing(migration)) => {
@@ -113,7 +122,7 @@ pub async fn prepare(config: &SqliteConfig, partitions: u16) -> Result<(), Store
 impl SqliteStore {
     /// Opens a store that [`prepare`] has made.
     pub async fn open(config: &SqliteConfig) -> Result<Self, StoreError> {
-        let connection = SqliteConnection::connect_with(&options(config)).await;
+        let connection = SqliteConnection::connect_with(&config.options()).await;
         let connection = connection.map_err(|error| prepare_error(&config.path, error))?;
         Ok(Self { connection, turn: config.turn.clone() })
     }
