@@ -52,16 +52,21 @@ pub enum ExecutorError {
     Panicked,
 }
 
+/// Whether glommio will start at all. It would find out on a thread of its own, where nobody asks
+/// before the end.
+pub fn check_locked_memory() -> Result<(), ExecutorError> {
+    match getrlimit(Resource::Memlock).current.filter(|limit| *limit < LOCKED_BYTES_MIN) {
+        Some(limit) => Err(ExecutorError::LockedMemory { limit }),
+        None => Ok(()),
+    }
+}
+
 /// Runs `work` to its end on a thread of its own, pinned to `core` if one is given.
 pub fn start(
     name: &str,
     core: Option<usize>,
     work: impl FnOnce() + Send + 'static,
 ) -> Result<Executor, ExecutorError> {
-    // Its executor would find out on a thread of its own, where nobody asks before the end.
-    if let Some(limit) = getrlimit(Resource::Memlock).current.filter(|limit| *limit < LOCKED_BYTES_MIN) {
-        return Err(ExecutorError::LockedMemory { limit });
-    }
     let placement = core.map_or(Placement::Unbound, Placement::Fixed);
     LocalExecutorBuilder::new(placement)
         .name(name)

@@ -55,7 +55,10 @@ pub enum StartError {
     #[error(transparent)]
     Executor(#[from] ExecutorError),
     /// No inbox.
-    #[error("cannot make the inbox of a shard: {0}")]
+    #[error(
+        "cannot make the inbox of a shard: {0}; if no descriptor is left, raise the limit of open files with \
+         `ulimit -n` (systemd: LimitNOFILE=), or use fewer shards; `ringway doctor` tells the limits"
+    )]
     Inbox(io::Error),
     /// A core that is not there.
     #[error(
@@ -93,9 +96,7 @@ impl Gateway {
         inboxes: Arc<[Arc<Inbox>]>,
         mut service: impl FnMut(u16) -> S,
     ) -> Result<Self, StartError> {
-        check_cores(&config.cores)?;
-        // First, and alone: told from here it is one error, told by executors it is a panic each.
-        probe::permitted(ShardConfig::table(&config.limits) as u32).map_err(StartError::Forbidden)?;
+        check_machine(&config.cores, &config.limits)?;
         let (listeners, address) = Listener::bind(config.listen, config.shards)?;
         let peers: Arc<[AtomicI32]> = (0..config.shards).map(|_| AtomicI32::new(-1)).collect();
         let mut gateway = Self {
@@ -225,6 +226,14 @@ impl Gateway {
     pub fn join(self) -> Result<(), ExecutorError> {
         self.executors.into_iter().try_for_each(Executor::join)
     }
+}
+
+/// What this machine forbids to every shard, as one error. To be asked first: told by executors it
+/// would be a panic each, and whatever else takes descriptors would fail before them and not say why.
+pub fn check_machine(cores: &[usize], limits: &Limits) -> Result<(), StartError> {
+    check_cores(cores)?;
+    executor::check_locked_memory()?;
+    probe::permitted(ShardConfig::table(limits) as u32).map_err(StartError::Forbidden)
 }
 
 fn check_cores(cores: &[usize]) -> Result<(), StartError> {

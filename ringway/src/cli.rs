@@ -22,7 +22,8 @@ const EXAMPLES: &str = "Examples:
   ringway load quick                 100 clients on that server, and whether anything was lost
 
 Log lines go to stderr; RUST_LOG=debug shows each message with its trace id.
-Exit codes: 0 ok, 1 the doctor found what prevents running, 64 usage, 69 unavailable, 70 internal, 78 configuration.";
+Exit codes: 0 ok, 1 the doctor found what prevents running, 64 usage, 65 no ledger, 69 unavailable,
+73 a file can't be written, 78 configuration, 99 the ledger is not clean, 130 Ctrl-C before the first message.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -98,7 +99,10 @@ impl Dev {
 const TOKEN_EXAMPLES: &str = "Examples:
   ringway token --user 7
   ringway token --user 7 --device phone --ttl 30m
-  ringway token --users 1..1000 > tokens.txt     one per line, both ends included";
+  ringway token --users 1..1000 > tokens.txt     one per line, both ends included
+
+Signed with the development key of the data directory, which is made at need.
+Exit codes: 0 ok, 64 usage, 69 unavailable.";
 
 #[derive(Debug, Args)]
 #[command(after_help = TOKEN_EXAMPLES)]
@@ -165,6 +169,21 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_has_the_exit_codes_of_the_program_and_no_others() {
+        let code = |line: &str| line.strip_suffix(';')?.split_once(": u8 = ")?.1.parse().ok();
+        let codes: Vec<u8> = include_str!("main.rs").lines().filter_map(code).chain([0, 1]).collect();
+        let told = |help: &str| -> Vec<u8> {
+            let list = help.split_once("Exit codes: ").expect("they are told").1.replace('\n', " ");
+            list.split([',', ';']).filter_map(|part| part.split_whitespace().next()?.parse().ok()).collect()
+        };
+        let whole = told(super::EXAMPLES);
+        assert!(codes.len() > 8 && codes.iter().all(|code| whole.contains(code)), "{codes:?} {whole:?}");
+        for help in [super::EXAMPLES, super::DEV_EXAMPLES, super::TOKEN_EXAMPLES] {
+            assert!(told(help).iter().all(|code| codes.contains(code)), "{help}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::token::since_1970;
 use anyhow::{Context, Result, bail};
 use bus::ShardInbox;
 use bus::in_process::{self, Depths};
-use engine::gateway::{Gateway, GatewayConfig, inboxes};
+use engine::gateway::{Gateway, GatewayConfig, check_machine, inboxes};
 use engine::shard::Chat;
 use logic::store::sqlite::SqliteConfig;
 use logic::worker::Roads;
@@ -35,6 +35,7 @@ const WATCH: Duration = Duration::from_millis(200);
 /// Runs until SIGINT or SIGTERM, then drains. Tokens are checked with the keys and with the
 /// development key.
 pub(crate) fn run(args: &cli::Dev, config: &Config, keys: &[KeySource]) -> Result<()> {
+    check_machine(&config.engine.cores, &config.limits.engine)?;
     let data = DataDir::open(&config.data)?;
     let health = Arc::new(Health::default());
     let admin = admin::serve(config.admin, Arc::clone(&health))?;

@@ -69,7 +69,8 @@ fn run_dev(args: &cli::Dev) -> Result<ExitCode, Faults> {
 
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // glommio warns of locked memory that it goes on without, and that nothing here uses.
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,glommio=error"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -1,5 +1,8 @@
 //! Why there is no ring, in words that name the cause and the cure.
 
+use super::probe::locked_bytes;
+use crate::executor::LOCKED_BYTES;
+use crate::gateway::RECEIVE_BUFFERS;
 use std::io;
 use thiserror::Error;
 
@@ -39,10 +42,16 @@ pub enum RingError {
     Descriptors(io::Error),
     /// Too little locked memory.
     #[error(
-        "not enough lockable memory for a ring ({0}): raise it with `ulimit -l` in KiB (systemd: LimitMEMLOCK=), or \
-         use fewer shards; `ringway doctor` tells how much is needed"
+        "not enough lockable memory for a ring ({0}): raise it with `ulimit -l N`, N being {kib} for each shard and at \
+         least 512 (systemd: LimitMEMLOCK=NK), or use fewer shards; `ringway doctor` tells how much is needed",
+        kib = locked_kib()
     )]
     Memory(io::Error),
+}
+
+/// What a shard locks, KiB, with room for what else the user has locked.
+fn locked_kib() -> u64 {
+    (locked_bytes(RECEIVE_BUFFERS) + LOCKED_BYTES).next_multiple_of(64 << 10) >> 10
 }
 
 impl RingError {
@@ -86,7 +95,7 @@ mod tests {
         let cases = [
             (libc::EPERM, "kernel.io_uring_disabled=0"),
             (libc::ENOSYS, "--security-opt seccomp="),
-            (libc::ENOMEM, "LimitMEMLOCK="),
+            (libc::ENOMEM, "`ulimit -l N`, N being 384 for each shard"),
             (libc::EMFILE, "LimitNOFILE="),
             (libc::ENFILE, "fs.file-max"),
             (libc::EINVAL, "Linux 6.1"),

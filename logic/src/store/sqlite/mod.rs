@@ -23,6 +23,12 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// How long a writer waits for another before the store counts as busy.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages of 4 KiB in the log after which they are copied into the database, 64 MiB. A batch touches
+/// up to two pages for each of its messages: by default (1,000) they would be copied batch by batch.
+const CHECKPOINT_PAGES: &str = "16384";
+/// What a connection that writes keeps of the database in memory, 32 MiB (SQLite wants KiB as a
+/// negative number): more than a batch changes, or its pages would be written more than once.
+const CACHE_KIB_NEGATIVE: &str = "-32768";
 
 /// When a COMMIT returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,6 +56,21 @@ impl SqliteConfig {
     pub fn new(path: impl Into<PathBuf>, synchronous: Synchronous) -> Self {
         Self { path: path.into(), synchronous, turn: Turn::default() }
     }
+
+    /// How a connection that writes is opened.
+    pub fn options(&self) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .pragma("cache_size", CACHE_KIB_NEGATIVE)
+            .synchronous(match self.synchronous {
+                Synchronous::Full => SqliteSynchronous::Full,
+                Synchronous::Normal => SqliteSynchronous::Normal,
+            })
+            .busy_timeout(BUSY_TIMEOUT)
+            .disable_statement_logging()
+    }
 }
 
 /// Who writes next. SQLite has one writer at a time, and those that wait for it by its busy handler
@@ -61,18 +82,6 @@ impl Turn {
     async fn wait(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.0).lock_owned().await
     }
-}
-
-fn options(config: &SqliteConfig) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(&config.path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(match config.synchronous {
-            Synchronous::Full => SqliteSynchronous::Full,
-            Synchronous::Normal => SqliteSynchronous::Normal,
-        })
-        .busy_timeout(BUSY_TIMEOUT)
-        .disable_statement_logging()
 }
 
 #[async_trait(?Send)]
@@ -106,7 +115,7 @@ impl Backend for SqliteConfig {
 pub async fn prepare(config: &SqliteConfig, expected: u16) -> Result<(), StoreError> {
     let place = config.path.display();
     let fail = |error| StoreError::prepare(&place, error);
-    let mut connection = options(config).create_if_missing(true).connect().await.map_err(fail)?;
+    let mut connection = config.options().create_if_missing(true).connect().await.map_err(fail)?;
     let migrated = sqlx::migrate!("migrations/sqlite").run(&mut connection).await;
     migrated.map_err(|error| StoreError::migrate(&place, error))?;
     backfill_singles(&mut connection).await.map_err(fail)?;
@@ -190,7 +199,7 @@ impl Spare {
 }
 
 async fn open(config: &SqliteConfig) -> Result<SqliteConnection, StoreError> {
-    let connection = options(config).connect().await;
+    let connection = config.options().connect().await;
     connection.map_err(|error| StoreError::prepare(config.path.display(), error))
 }
 
