@@ -10,8 +10,8 @@ use crate::handoff;
 use crate::outbound::{Outbound, Outboxes};
 use crate::query::not_open;
 use crate::stats::Stats;
-use bus::directory::{Directory, PerShard};
-use bus::{Downlink, Downstream, Parker, Polled, RouteChange, RouteSource};
+use bus::directory::PerShard;
+use bus::{Downlink, Parker, Polled, RouteChange, RouteSource};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use protocol::event::{self, Message};
@@ -106,11 +106,10 @@ impl<R: RouteSource, D: Downlink> Distributor<R, D> {
         self.routes.drain(&mut changes);
         for change in changes.drain(..) {
             match change {
-                RouteChange::Add(user, session) => {
+                RouteChange::Add(user, session, _) => {
                     self.outbound.directory_mut().add(user, session);
                     self.stats.routes_added.add(1);
-                    let registered = Downstream::RouteRegistered(session.session);
-                    self.outbound.send(session.gateway, session.session.shard, registered);
+                    self.routes.registered(session);
                 }
                 RouteChange::Remove(user, session) => {
                     self.outbound.directory_mut().remove(user, session);
@@ -172,11 +171,11 @@ impl<R: RouteSource, D: Downlink> Distributor<R, D> {
                 return;
             }
             ConversationId::Single(a, b) => {
-                self.outbound.directory().shards_of(&mut [a, b].into_iter(), &mut per_shard);
+                self.outbound.shards_of(&[a, b], &mut per_shard);
             }
             ConversationId::Group(_) => match batch.groups.get(&record.conversation) {
                 Some(Audience::Members(members)) => {
-                    self.outbound.directory().shards_of(&mut members.iter().copied(), &mut per_shard);
+                    self.outbound.shards_of(members, &mut per_shard);
                 }
                 Some(Audience::Large) => {
                     let message = LargeMessage { seq: message.seq_id, payload: payload.into(), from };

@@ -6,7 +6,7 @@ use crate::outbound::{Outbound, Outboxes};
 use crate::stats::Stats;
 use crate::store::StoreError;
 use crate::store::read::{Membership, Reader};
-use bus::directory::{Directory, PerShard};
+use bus::directory::PerShard;
 use bus::{Downlink, Parker};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -160,9 +160,11 @@ impl<D: Downlink> Fanout<D> {
     /// One record per shard touched, with all messages in order.
     fn send(&mut self, members: &[Membership], messages: &[Arc<LargeMessage>]) {
         let mut outboxes = Outboxes::default();
+        let users: Vec<UserId> = members.iter().map(|member| member.user).collect();
+        let routes = self.outbound.look_up(&users).clone();
         for message in messages {
             let mut shards = PerShard::default();
-            self.outbound.directory().shards_of(&mut entitled(members, message.seq), &mut shards);
+            routes.per_shard(entitled(members, message.seq), &mut shards);
             for ((gateway, shard), users) in shards {
                 let exclude = Some(message.from).filter(|from| from.gateway == gateway);
                 for users in users.chunks(USERS_PER_ENTRY) {

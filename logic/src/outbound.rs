@@ -3,8 +3,8 @@
 
 use crate::clock;
 use crate::stats::Stats;
-use bus::directory::{Directory, Memory, PerShard};
-use bus::{Downlink, Downstream};
+use bus::Downlink;
+use bus::directory::{Directory, Memory, PerShard, Routes};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use protocol::limits::DOWNSTREAM_RECORD_BYTES_MAX;
@@ -16,6 +16,8 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Outbound<D> {
     directory: Memory,
+    /// What the last look-up found.
+    routes: Routes,
     downlink: D,
     stats: Arc<Stats>,
 }
@@ -23,7 +25,7 @@ pub struct Outbound<D> {
 impl<D: Downlink> Outbound<D> {
     /// By the routes of `directory`.
     pub fn new(directory: Memory, downlink: D, stats: Arc<Stats>) -> Self {
-        Self { directory, downlink, stats }
+        Self { directory, routes: Routes::default(), downlink, stats }
     }
 
     /// Sends one event to one session.
@@ -36,7 +38,7 @@ impl<D: Downlink> Outbound<D> {
     /// Sends one event to every session of `users` but `except`.
     pub fn tell_users(&mut self, kind: EntryKind, users: &[UserId], except: Option<Origin>, payload: &[u8]) {
         let mut shards = PerShard::default();
-        self.directory.shards_of(&mut users.iter().copied(), &mut shards);
+        self.shards_of(users, &mut shards);
         for ((gateway, shard), users) in shards {
             let exclude = except.filter(|origin| origin.gateway == gateway).map(|origin| origin.session);
             let targets = Targets::Users(users);
@@ -45,9 +47,19 @@ impl<D: Downlink> Outbound<D> {
         }
     }
 
-    /// The routes.
-    pub fn directory(&self) -> &Memory {
-        &self.directory
+    /// Enters each of `users` under every shard that has a session of theirs.
+    pub fn shards_of(&mut self, users: &[UserId], out: &mut PerShard) {
+        self.look_up(users);
+        self.routes.per_shard(users.iter().copied(), out);
+    }
+
+    /// Reads the routes of `users`. Without an answer they are told nothing: they sync.
+    pub fn look_up(&mut self, users: &[UserId]) -> &Routes {
+        if let Err(error) = self.directory.look_up(users, &mut self.routes) {
+            self.stats.look_up_failures.add(1);
+            tracing::warn!(%error, users = users.len(), "some users can't be told now");
+        }
+        &self.routes
     }
 
     /// The routes, for the one who keeps them.
@@ -58,13 +70,9 @@ impl<D: Downlink> Outbound<D> {
     /// Sends entries to one shard, as one record.
     pub fn send_entries(&mut self, gateway: GatewayId, shard: u16, entries: Vec<DownstreamEntry>) {
         self.stats.downstream_entries.add(entries.len() as u64);
-        self.send(gateway, shard, Downstream::Batch(DownstreamBatch { entries, sent_at: clock::now() }));
-    }
-
-    /// Sends a record to one shard.
-    pub fn send(&mut self, gateway: GatewayId, shard: u16, record: Downstream) {
         self.stats.downstream_records.add(1);
-        if let Err(error) = self.downlink.send(gateway, shard, record) {
+        let batch = DownstreamBatch { entries, sent_at: clock::now() };
+        if let Err(error) = self.downlink.send(gateway, shard, batch) {
             self.stats.downstream_gone.add(1);
             tracing::debug!(%error, "nobody is there to be told; clients come back by sync");
         }

@@ -8,7 +8,7 @@ use crate::distribute::{Audience, Batch};
 use crate::handoff;
 use crate::stats::Stats;
 use crate::store::{Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError};
-use bus::{Polled, UpstreamSource};
+use bus::{Change, Poll, Polled, Polls, StartError, UpstreamSource};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use protocol::limits::{RECENT_IDS_PER_CONVERSATION, WARM_CONVERSATIONS_MAX, WORKER_BATCH_RECORDS_MAX};
@@ -97,9 +97,12 @@ impl<S: Store> Persister<S> {
         Ok(Self { store, cache, stats, pause: RETRY_PAUSE_MIN })
     }
 
-    /// Where each partition is to be continued.
-    pub fn next_offsets(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
-        (0..).zip(self.cache.partitions.iter().map(|partition| partition.next_offset))
+    /// Begins what is this worker's from now on, where the store continues.
+    fn start(&self, source: &mut impl UpstreamSource, change: Change) -> Result<(), StartError> {
+        let Change::Assigned(partitions) = change else { return Ok(()) };
+        let position =
+            |partition: u16| (partition, self.cache.partitions[usize::from(partition)].next_offset);
+        source.start(&partitions.into_iter().map(position).collect::<Vec<_>>())
     }
 
     /// Persists what comes until the road is closed, and hands each batch on once it is committed.
@@ -109,11 +112,20 @@ impl<S: Store> Persister<S> {
         out: handoff::Sender<Batch>,
         runtime: &tokio::runtime::Runtime,
     ) {
-        for (partition, offset) in self.next_offsets() {
-            source.seek(partition, offset);
-        }
-        let mut records = Vec::with_capacity(WORKER_BATCH_RECORDS_MAX);
-        while source.poll(WORKER_BATCH_RECORDS_MAX, POLL_WAIT, &mut records) {
+        let mut polls = Polls::default();
+        loop {
+            match source.poll(WORKER_BATCH_RECORDS_MAX, POLL_WAIT, &mut polls) {
+                Poll::Open => {}
+                Poll::Closed => return,
+                Poll::Failed(error) => return tracing::error!(%error, "the road can't go on"),
+            }
+            for change in polls.changes.drain(..) {
+                if let Err(error) = self.start(&mut source, change) {
+                    return tracing::error!(%error, "the persister can't start");
+                }
+            }
+            polls.skipped.clear();
+            let records = std::mem::take(&mut polls.records);
             if records.is_empty() {
                 continue;
             }
@@ -121,7 +133,7 @@ impl<S: Store> Persister<S> {
             self.measure_arrival(&records);
             let decisions = runtime.block_on(self.persist(&records));
             let (groups, committed_at) = (self.groups(&records), clock::now());
-            out.send(Batch { records: std::mem::take(&mut records), decisions, groups, committed_at });
+            out.send(Batch { records, decisions, groups, committed_at });
         }
     }
 

@@ -84,6 +84,8 @@ stats! {
     downstream_records,
     /// Records for shards that were gone.
     downstream_gone,
+    /// Look-ups of routes that failed.
+    look_up_failures,
     /// Routes added.
     routes_added,
     /// Routes removed.

@@ -13,7 +13,7 @@ use crate::stats::Stats;
 use crate::store::StoreError;
 use crate::store::read::Reader;
 use crate::store::sqlite::{self, SqliteConfig, SqliteStore};
-use bus::directory::Memory;
+use bus::directory::{LiveGateway, Memory};
 use bus::{Downlink, Parker, QuerySource, RouteSource, UpstreamSource};
 use protocol::GatewayId;
 use protocol::limits::DISTRIBUTE_QUEUE_BATCHES;
@@ -119,7 +119,8 @@ impl Worker {
         let (persisting, querying, serving, scanning) = (runtime()?, runtime()?, runtime()?, runtime()?);
         persisting.block_on(sqlite::prepare(&config.store, partitions))?;
         let Roads { upstream, queries, routes, distributor: parker, downlink } = roads;
-        let outbound = Outbound::new(Memory::default(), downlink, Arc::clone(&stats));
+        let gateway = LiveGateway { id: config.gateway, boot_epoch: 0, shards: config.shards };
+        let outbound = Outbound::new(Memory::new(&[gateway]), downlink, Arc::clone(&stats));
         let reader = |runtime: &Runtime| runtime.block_on(Reader::open(&config.store.path));
         let store = |runtime: &Runtime| runtime.block_on(SqliteStore::open(&config.store));
 

@@ -33,6 +33,8 @@ impl ShardInbox for Inbox {
     fn is_closed(&self) -> bool {
         false
     }
+
+    fn nudge(&self) {}
 }
 
 /// An entry as a shard sees it.
@@ -128,7 +130,7 @@ impl Rig {
 
     /// Opens a session of `user` in the slot of that number.
     pub(crate) fn connect(&mut self, user: u64) {
-        self.uplink.route(RouteChange::Add(UserId(user), origin(user as u32))).unwrap();
+        self.uplink.route(RouteChange::Add(UserId(user), origin(user as u32), 0)).unwrap();
         self.uplink.flush();
         match self.arrived.recv_timeout(WAIT).expect("the route is registered") {
             Downstream::RouteRegistered(session) => assert_eq!(session, origin(user as u32).session),
