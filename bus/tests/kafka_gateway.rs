@@ -4,18 +4,15 @@ mod support;
 
 use bus::kafka::{GatewayRoad, KafkaDownlink, KafkaRoadError, KafkaUplink, PendingBounds, Settings, admin};
 use bus::{Downlink, Downstream, Uplink};
-use futures_executor::block_on;
 use protocol::record::{DownstreamEntry, EntryKind, Targets};
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use support::{Inbox, WAIT, as_shard_inboxes, batch, gateway, kafka, now, origin, publish, text};
+use support::{Inbox, WAIT, as_shard_inboxes, batch, cut, gateway, kafka, now, origin, publish, text};
 
 struct Rig {
     uplinks: Vec<KafkaUplink>,
@@ -197,7 +194,7 @@ fn a_shard_whose_place_is_lost_goes_on_from_the_watermark_and_all_its_sessions_a
         downlink.send(gateway(), 0, batch(&big)).unwrap();
     }
     assert!(downlink.flush(WAIT));
-    cut(&settings, 0);
+    cut(&settings, &settings.downstream_topic(gateway()), 0);
     let mut bigs = 0;
     loop {
         let entries = rig.next(0);
@@ -214,19 +211,6 @@ fn a_shard_whose_place_is_lost_goes_on_from_the_watermark_and_all_its_sessions_a
     assert_eq!(&*rig.next(1)[0].payload, b"other", "another shard's queue is as it was");
     assert_eq!(rig.road.stats().reassigned.load(Ordering::Relaxed), 1);
     assert!(rig.road.stop(WAIT));
-}
-
-/// Deletes everything in a partition up to its end.
-fn cut(settings: &Settings, shard: i32) {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &settings.brokers);
-    let consumer: BaseConsumer = config.create().unwrap();
-    let topic = settings.downstream_topic(gateway());
-    let (_, high) = consumer.fetch_watermarks(&topic, shard, WAIT).unwrap();
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&topic, shard, Offset::Offset(high)).unwrap();
-    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
-    block_on(admin.delete_records(&list, &AdminOptions::new())).unwrap();
 }
 
 #[test]

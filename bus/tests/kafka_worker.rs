@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{Inbox, WAIT, as_shard_inboxes, gateway, kafka, now, origin, publish, take};
+use support::{Inbox, WAIT, as_shard_inboxes, cut, gateway, kafka, now, origin, publish, take};
 
 const STEP: Duration = Duration::from_millis(100);
 
@@ -210,6 +210,26 @@ fn a_partition_whose_log_does_not_hold_what_comes_next_is_refused() {
     let error = source.start(&[(0, 1_000)]).unwrap_err();
     assert_eq!(error, StartError::OutsideLog { partition: 0, wanted: 1_000, low: 0, high: 0 });
     assert!(error.to_string().contains("ringway logic new-epoch"), "{error}");
+}
+
+#[test]
+fn a_log_that_is_cut_ahead_of_its_reader_ends_the_source_with_the_cure() {
+    let settings = kafka();
+    send(&settings, 10, 1);
+    let mut source = source(&settings);
+    take(&mut source, 10, |_| 0);
+    source.pause();
+    send(&settings, 10, 1);
+    cut(&settings, &settings.upstream_topic(), ConversationId::Group(1).partition(8).into());
+    source.resume();
+    let (mut polls, until) = (Polls::default(), now() + WAIT);
+    let why = loop {
+        assert!(now() < until && polls.records.is_empty(), "{polls:?}");
+        if let Poll::Failed(why) = source.poll(500, STEP, &mut polls) {
+            break why;
+        }
+    };
+    assert!(why.contains("run `ringway logic new-epoch`"), "{why}");
 }
 
 #[test]

@@ -7,9 +7,14 @@ use bus::{
     Change, Downlink, Downstream, Poll, Polled, Polls, QuerySource, Sender, ShardInbox, Uplink,
     UpstreamSource,
 };
+use futures_executor::block_on;
 use protocol::command::{MessageType, SendMessage};
 use protocol::record::{DownstreamBatch, DownstreamEntry, EntryKind, Targets, UpstreamRecord};
 use protocol::{ConversationId, GatewayId, Origin, SessionRef, UnixMs, UserId};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::collections::VecDeque;
 use std::sync::Arc;
 #[allow(clippy::disallowed_types, reason = "a test is no shard")]
@@ -141,6 +146,18 @@ pub(crate) fn redis() -> bus::directory::redis::Settings {
     let mut settings = bus::directory::redis::Settings::new(service("RINGWAY_TEST_REDIS"));
     settings.prefix = own_prefix();
     settings
+}
+
+/// Deletes everything in a partition up to its end.
+pub(crate) fn cut(settings: &Settings, topic: &str, partition: i32) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &settings.brokers);
+    let consumer: BaseConsumer = config.create().unwrap();
+    let (_, high) = consumer.fetch_watermarks(topic, partition, WAIT).unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(high)).unwrap();
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    block_on(admin.delete_records(&list, &AdminOptions::new())).unwrap();
 }
 
 /// A road with two shards and one worker.
