@@ -1,29 +1,27 @@
 //! The road within one process: bounded queues from each shard to the worker's threads, and the
 //! shards' inboxes back.
 //!
-//! Each shard has its own queue per class (messages, queries, route changes), so that shards share
-//! nothing on a message's path but the queue's own two ends. Offsets are given out where records
-//! are polled; they continue at the store's `next_offset`, so nothing is numbered twice.
+//! Offsets are given out where records are polled; they continue at the store's `next_offset`, so
+//! nothing is numbered twice.
 
+pub use crate::lanes::Depths;
+use crate::lanes::{self, Bounds, Consumers, Lanes, Ramps};
 use crate::road::{
-    Downlink, DownlinkError, Downstream, Full, Polled, QuerySource, RouteChange, RouteSource, Sender,
-    ShardInbox, Uplink, UpstreamSource,
+    Change, Downlink, DownlinkError, Downstream, Full, Poll, Polled, Polls, QuerySource, RouteChange,
+    RouteSource, Sender, ShardInbox, StartError, Uplink, UpstreamSource,
 };
 use crate::wake::{Parker, Waker};
-use crossbeam_queue::ArrayQueue;
-use protocol::GatewayId;
 use protocol::command::SendMessage;
 use protocol::limits::{
     EMBEDDED_PARTITIONS, QUERY_QUEUE_RECORDS, ROUTE_QUEUE_RECORDS, UPSTREAM_QUEUE_RECORDS,
 };
-use protocol::record::{QueryRecord, UpstreamRecord};
+use protocol::record::{DownstreamBatch, QueryRecord, UpstreamRecord};
+use protocol::{GatewayId, Origin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Records taken from one shard before the next has its turn.
-const TURN: usize = 64;
-/// The longest pause of a downlink that waits for a full inbox.
+/// The longest pause of whoever waits for a full inbox.
 const FULL_PAUSE_MAX: Duration = Duration::from_millis(1);
 
 /// How big the queues of each shard are, records.
@@ -78,159 +76,49 @@ pub struct Road {
 pub fn road(config: Config, inboxes: Vec<Arc<dyn ShardInbox>>) -> Road {
     let (persister, query, distributor) = (Parker::new(), Parker::new(), Parker::new());
     let closed = Arc::new(AtomicBool::new(false));
-    let shards = inboxes.len();
-    let upstream = Lanes::new(shards, config.upstream);
-    let queries = Lanes::new(shards, config.queries);
-    let routes = Lanes::new(shards, config.routes);
-    let uplinks = (0..inboxes.len())
-        .map(|shard| InProcessUplink {
-            upstream: Ramp::new(&upstream.queues[shard], persister.waker()),
-            queries: Ramp::new(&queries.queues[shard], query.waker()),
-            routes: Ramp::new(&routes.queues[shard], distributor.waker()),
-        })
-        .collect();
-    let wakers = [persister.waker(), query.waker(), distributor.waker()];
+    let Config { upstream, queries, routes, .. } = config;
+    let consumers =
+        Consumers { upstream: persister.waker(), queries: query.waker(), routes: distributor.waker() };
+    let lanes = lanes::build(inboxes.len(), Bounds { upstream, queries, routes }, &consumers);
+    let inboxes: Arc<[_]> = inboxes.into();
     Road {
-        uplinks,
-        depths: Depths {
-            upstream: upstream.queues.clone(),
-            queries: queries.queues.clone(),
-            routes: routes.queues.clone(),
-        },
+        uplinks: lanes.ramps.into_iter().map(InProcessUplink).collect(),
+        depths: lanes.depths,
         upstream: InProcessUpstream {
-            lanes: upstream,
+            lanes: lanes.upstream,
             parker: persister,
             closed: Arc::clone(&closed),
+            assigned: false,
+            paused: false,
             next_offsets: vec![0; config.partitions.into()],
         },
-        queries: InProcessQueries { lanes: queries, parker: query, closed: Arc::clone(&closed) },
-        routes: InProcessRoutes { lanes: routes },
+        queries: InProcessQueries { lanes: lanes.queries, parker: query, closed: Arc::clone(&closed) },
+        routes: InProcessRoutes { lanes: lanes.routes, inboxes: Arc::clone(&inboxes) },
         distributor,
-        downlink: InProcessDownlink { gateway: config.gateway, inboxes: inboxes.into() },
-        closer: Closer { closed, wakers },
-    }
-}
-
-/// One shard's end of one queue.
-#[derive(Debug)]
-struct Ramp<T> {
-    queue: Arc<ArrayQueue<T>>,
-    consumer: Waker,
-    pushed: bool,
-}
-
-impl<T> Ramp<T> {
-    fn new(queue: &Arc<ArrayQueue<T>>, consumer: Waker) -> Self {
-        Self { queue: Arc::clone(queue), consumer, pushed: false }
-    }
-
-    fn push(&mut self, record: T) -> Result<(), Full> {
-        self.queue.push(record).map_err(|_| Full)?;
-        self.pushed = true;
-        Ok(())
-    }
-
-    fn flush(&mut self) {
-        if std::mem::take(&mut self.pushed) {
-            self.consumer.wake();
-        }
+        downlink: InProcessDownlink { gateway: config.gateway, inboxes, sent: 0 },
+        closer: Closer { closed, wakers: [consumers.upstream, consumers.queries, consumers.routes] },
     }
 }
 
 /// One shard's way onto the road.
 #[derive(Debug)]
-pub struct InProcessUplink {
-    upstream: Ramp<UpstreamRecord>,
-    queries: Ramp<QueryRecord>,
-    routes: Ramp<RouteChange>,
-}
+pub struct InProcessUplink(Ramps);
 
 impl Uplink for InProcessUplink {
     fn publish(&mut self, from: Sender<'_>, message: &SendMessage<'_>) -> Result<(), Full> {
-        // Only this shard pushes here, so a place that is free now is still free below; refusing
-        // first saves building what would be refused.
-        if self.upstream.queue.is_full() {
-            return Err(Full);
-        }
-        self.upstream.push(UpstreamRecord {
-            origin: from.origin,
-            sender: from.user,
-            conversation: message.conversation,
-            client_msg_id: message.client_msg_id.into(),
-            content: message.content.into(),
-            message_type: message.message_type,
-            received_at: from.received_at,
-            trace_id: from.trace_id.into(),
-        })
+        self.0.publish(from, message)
     }
 
     fn query(&mut self, record: QueryRecord) -> Result<(), Full> {
-        self.queries.push(record)
+        self.0.query(record)
     }
 
     fn route(&mut self, change: RouteChange) -> Result<(), Full> {
-        self.routes.push(change)
+        self.0.route(change)
     }
 
     fn flush(&mut self) {
-        self.routes.flush();
-        self.upstream.flush();
-        self.queries.flush();
-    }
-}
-
-/// The consumer's end of a class: every shard's queue, in turn.
-#[derive(Debug)]
-struct Lanes<T> {
-    queues: Vec<Arc<ArrayQueue<T>>>,
-    next: usize,
-}
-
-impl<T> Lanes<T> {
-    fn new(shards: usize, records: usize) -> Self {
-        Self { queues: (0..shards).map(|_| Arc::new(ArrayQueue::new(records))).collect(), next: 0 }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.queues.iter().all(|queue| queue.is_empty())
-    }
-
-    /// Takes up to `max` records, in turns; each shard's stay in order.
-    fn take(&mut self, max: usize, mut record: impl FnMut(T)) -> usize {
-        let (mut taken, mut idle) = (0, 0);
-        while taken < max && idle < self.queues.len() {
-            let queue = &self.queues[self.next];
-            self.next = (self.next + 1) % self.queues.len();
-            let before = taken;
-            while taken < max && taken - before < TURN {
-                let Some(next) = queue.pop() else { break };
-                record(next);
-                taken += 1;
-            }
-            idle = if taken == before { idle + 1 } else { 0 };
-        }
-        taken
-    }
-
-    /// The same, waiting for the first; `false` once closed and empty.
-    fn poll(
-        &mut self,
-        max: usize,
-        wait: Duration,
-        park: &Parker,
-        closed: &AtomicBool,
-        mut record: impl FnMut(T),
-    ) -> bool {
-        if self.take(max, &mut record) > 0 {
-            return true;
-        }
-        // Read before the last look: whoever closes has pushed everything by then.
-        if closed.load(Ordering::SeqCst) {
-            return self.take(max, &mut record) > 0;
-        }
-        park.park(wait, || !self.is_empty() || closed.load(Ordering::SeqCst));
-        self.take(max, &mut record);
-        true
+        self.0.flush();
     }
 }
 
@@ -240,6 +128,8 @@ pub struct InProcessUpstream {
     lanes: Lanes<UpstreamRecord>,
     parker: Parker,
     closed: Arc<AtomicBool>,
+    assigned: bool,
+    paused: bool,
     next_offsets: Vec<u64>,
 }
 
@@ -248,18 +138,48 @@ impl UpstreamSource for InProcessUpstream {
         self.next_offsets.len() as u16
     }
 
-    fn seek(&mut self, partition: u16, offset: u64) {
-        self.next_offsets[usize::from(partition)] = offset;
-    }
-
-    fn poll(&mut self, max: usize, wait: Duration, out: &mut Vec<Polled<UpstreamRecord>>) -> bool {
-        let Self { lanes, parker, closed, next_offsets } = self;
-        lanes.poll(max, wait, parker, closed, |record| {
+    fn poll(&mut self, max: usize, wait: Duration, out: &mut Polls) -> Poll {
+        if !std::mem::replace(&mut self.assigned, true) {
+            out.changes.push(Change::Assigned((0..self.partitions()).collect()));
+            return Poll::Open;
+        }
+        if self.paused {
+            std::thread::sleep(wait);
+            return Poll::Open;
+        }
+        let Self { lanes, parker, closed, next_offsets, .. } = self;
+        let open = lanes.poll(max, wait, parker, closed, |record| {
             let partition = record.conversation.partition(next_offsets.len() as u16);
             let next = &mut next_offsets[usize::from(partition)];
-            out.push(Polled { partition, offset: *next, record });
+            out.records.push(Polled { partition, offset: *next, record });
             *next += 1;
-        })
+        });
+        if open { Poll::Open } else { Poll::Closed }
+    }
+
+    fn start(&mut self, positions: &[(u16, u64)]) -> Result<(), StartError> {
+        for (partition, offset) in positions {
+            self.next_offsets[usize::from(*partition)] = *offset;
+        }
+        Ok(())
+    }
+
+    /// The whole road is one worker's for as long as there is one.
+    fn release(&mut self, _partitions: &[u16], _positions: &[(u16, u64)]) {}
+
+    /// The store's `next_offset` is where this road continues.
+    fn commit(&mut self, _positions: &[(u16, u64)]) {}
+
+    fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    fn resume(&mut self) {
+        self.paused = false;
+    }
+
+    fn put_aside(&mut self, _record: &Polled<UpstreamRecord>, _reason: &str) -> bool {
+        false
     }
 }
 
@@ -278,9 +198,9 @@ impl QuerySource for InProcessQueries {
 }
 
 /// The distributor's end of the route changes.
-#[derive(Debug)]
 pub struct InProcessRoutes {
     lanes: Lanes<RouteChange>,
+    inboxes: Arc<[Arc<dyn ShardInbox>]>,
 }
 
 impl RouteSource for InProcessRoutes {
@@ -291,6 +211,12 @@ impl RouteSource for InProcessRoutes {
     fn is_empty(&self) -> bool {
         self.lanes.is_empty()
     }
+
+    fn registered(&mut self, session: Origin) {
+        if let Some(inbox) = self.inboxes.get(usize::from(session.session.shard)) {
+            push_waiting(inbox.as_ref(), Downstream::RouteRegistered(session.session));
+        }
+    }
 }
 
 /// The way back to the shards.
@@ -298,25 +224,42 @@ impl RouteSource for InProcessRoutes {
 pub struct InProcessDownlink {
     gateway: GatewayId,
     inboxes: Arc<[Arc<dyn ShardInbox>]>,
+    sent: u64,
 }
 
 impl Downlink for InProcessDownlink {
-    fn send(&mut self, gateway: GatewayId, shard: u16, mut record: Downstream) -> Result<(), DownlinkError> {
+    fn send(&mut self, gateway: GatewayId, shard: u16, batch: DownstreamBatch) -> Result<(), DownlinkError> {
+        self.sent += 1;
         let inbox = self.inboxes.get(usize::from(shard)).filter(|_| gateway == self.gateway);
-        let gone = DownlinkError::Gone(gateway, shard);
-        let inbox = inbox.ok_or(gone.clone())?;
-        let mut pause = Duration::from_micros(20);
-        loop {
-            if inbox.is_closed() {
-                return Err(gone);
-            }
-            match inbox.push(record) {
-                Ok(()) => return Ok(()),
-                Err(back) => record = back,
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(FULL_PAUSE_MAX);
+        match inbox {
+            Some(inbox) if push_waiting(inbox.as_ref(), Downstream::Batch(batch)) => Ok(()),
+            _ => Err(DownlinkError::Gone(gateway, shard)),
         }
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// What an inbox has taken is delivered.
+    fn delivered(&mut self) -> u64 {
+        self.sent
+    }
+}
+
+/// Pushes once there is room; `false` if the shard has ended.
+fn push_waiting(inbox: &dyn ShardInbox, mut record: Downstream) -> bool {
+    let mut pause = Duration::from_micros(20);
+    loop {
+        if inbox.is_closed() {
+            return false;
+        }
+        match inbox.push(record) {
+            Ok(()) => return true,
+            Err(back) => record = back,
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(FULL_PAUSE_MAX);
     }
 }
 
@@ -334,26 +277,5 @@ impl Closer {
         for waker in &self.wakers {
             waker.wake();
         }
-    }
-}
-
-/// How full the queues are.
-#[derive(Debug, Clone)]
-pub struct Depths {
-    upstream: Vec<Arc<ArrayQueue<UpstreamRecord>>>,
-    queries: Vec<Arc<ArrayQueue<QueryRecord>>>,
-    routes: Vec<Arc<ArrayQueue<RouteChange>>>,
-}
-
-impl Depths {
-    /// Records that wait in shard `shard`'s queues: messages, queries, route changes.
-    pub fn of(&self, shard: usize) -> [usize; 3] {
-        [self.upstream[shard].len(), self.queries[shard].len(), self.routes[shard].len()]
-    }
-
-    /// Whether no message and no query waits anywhere.
-    pub fn are_empty(&self) -> bool {
-        self.upstream.iter().all(|queue| queue.is_empty())
-            && self.queries.iter().all(|queue| queue.is_empty())
     }
 }

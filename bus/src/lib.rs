@@ -3,20 +3,25 @@
 //!
 //! A shard sees the road as its [`Uplink`] and as the records that arrive in its inbox
 //! ([`ShardInbox`]); a worker sees it as an [`UpstreamSource`], a [`QuerySource`] and a
-//! [`Downlink`]. Implementations: [`in_process`] (gateway and worker in one process) and
+//! [`Downlink`]. Implementations: [`kafka`], [`in_process`] (gateway and worker in one process) and
 //! [`loopback`] (no worker at all: what the engine alone costs).
 
+mod clock;
 pub mod directory;
 mod figure;
+pub mod hot;
 pub mod in_process;
+pub mod kafka;
+mod lanes;
 pub mod latency;
 pub mod loopback;
 mod road;
 mod wake;
 
 pub use figure::Figure;
+pub use lanes::{Depths, RouteLanes};
 pub use road::{
-    Downlink, DownlinkError, Downstream, Full, Polled, QuerySource, RouteChange, RouteSource, Sender,
-    ShardInbox, Uplink, UpstreamSource,
+    Change, DeviceKey, Downlink, DownlinkError, Downstream, Full, Poll, Polled, Polls, QuerySource,
+    RouteChange, RouteSource, Sender, ShardInbox, Skipped, StartError, Uplink, UpstreamSource,
 };
 pub use wake::{Parker, Waker};

@@ -61,7 +61,7 @@ impl Uplink for Loopback {
     }
 
     fn route(&mut self, change: RouteChange) -> Result<(), Full> {
-        if let RouteChange::Add(_, session) = change {
+        if let RouteChange::Add(_, session, _) = change {
             self.registered.push_back(Downstream::RouteRegistered(session.session));
         }
         Ok(())

@@ -1,187 +1,223 @@
-//! The in-process road: bounded, in order, nothing lost, every wake-up seen.
+//! What every road promises, of the one within a process and of the one over Kafka.
 
-use bus::in_process::{Config, Road, road};
-use bus::{
-    Downlink, DownlinkError, Downstream, QuerySource, RouteChange, RouteSource, Sender, ShardInbox, Uplink,
-    UpstreamSource,
-};
-use protocol::command::{MessageType, SendMessage};
+mod support;
+
+use bus::kafka::PendingBounds;
+use bus::{DownlinkError, Uplink};
 use protocol::record::{Query, QueryRecord};
-use protocol::{ConversationId, GatewayId, Origin, SessionRef, UnixMs, UserId};
+use protocol::{ConversationId, UserId};
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use support::{
+    Rig, WAIT, batch, gateway, in_process_rig, kafka, kafka_rig, now, origin, publish, take, text,
+};
 
-#[derive(Default)]
-struct Inbox {
-    taken: AtomicUsize,
-    room: AtomicUsize,
-    closed: AtomicBool,
+const EACH: usize = 2_000;
+
+fn over_kafka() -> Rig {
+    kafka_rig(&kafka(), PendingBounds::default())
 }
 
-impl ShardInbox for Inbox {
-    fn push(&self, record: Downstream) -> Result<(), Downstream> {
-        if self.room.load(Ordering::SeqCst) == 0 {
-            return Err(record);
-        }
-        self.room.fetch_sub(1, Ordering::SeqCst);
-        self.taken.fetch_add(1, Ordering::SeqCst);
-        Ok(())
+fn within_a_process() -> Rig {
+    in_process_rig(4_096)
+}
+
+/// Sends until it is taken.
+fn insist(uplink: &mut dyn Uplink, shard: u16, user: u64, id: &str, group: u64) {
+    while !publish(uplink, shard, user, id, group) {
+        uplink.flush();
+        std::thread::sleep(Duration::from_millis(1));
     }
-
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
-    }
 }
 
-fn gateway() -> GatewayId {
-    GatewayId::new("gw").unwrap()
-}
-
-fn make(shards: usize, config: impl FnOnce(&mut Config)) -> (Road, Vec<Arc<Inbox>>) {
-    let inboxes: Vec<Arc<Inbox>> = (0..shards).map(|_| Arc::default()).collect();
-    let mut settings = Config::new(gateway());
-    config(&mut settings);
-    let shared = inboxes.iter().map(|inbox| Arc::clone(inbox) as Arc<dyn ShardInbox>).collect();
-    (road(settings, shared), inboxes)
-}
-
-fn origin(shard: u16, slot: u32) -> Origin {
-    Origin { gateway: gateway(), boot_epoch: 1, session: SessionRef { shard, slot, generation: 0 } }
-}
-
-fn publish(uplink: &mut impl Uplink, user: u64, id: &str, group: u64) -> bool {
-    let from = Sender { origin: origin(0, 0), user: UserId(user), received_at: UnixMs(0), trace_id: "t" };
-    let conversation = ConversationId::Group(group);
-    let message =
-        SendMessage { client_msg_id: id, conversation, content: "x", message_type: MessageType::Text };
-    uplink.publish(from, &message).is_ok()
-}
-
-const NOW: Duration = Duration::ZERO;
-
-#[test]
-fn a_full_queue_refuses_and_what_was_taken_comes_in_order() {
-    let (mut road, _) = make(1, |config| config.upstream = 8);
-    let taken: Vec<_> = (0..20).filter(|n| publish(&mut road.uplinks[0], 1, &n.to_string(), 1)).collect();
-    assert_eq!(taken, (0..8).collect::<Vec<_>>());
-    let mut out = vec![];
-    assert!(road.upstream.poll(5, NOW, &mut out) && road.upstream.poll(5, NOW, &mut out));
-    let ids: Vec<_> = out.iter().map(|polled| polled.record.client_msg_id.parse::<i32>().unwrap()).collect();
-    assert_eq!(ids, taken);
-    assert!(publish(&mut road.uplinks[0], 1, "again", 1));
-}
-
-#[test]
-fn offsets_are_dense_per_partition_and_continue_where_they_were_put() {
-    let (mut road, _) = make(2, |_| ());
-    for partition in 0..road.upstream.partitions() {
-        road.upstream.seek(partition, 100 * u64::from(partition));
-    }
-    for n in 0..200 {
-        assert!(publish(&mut road.uplinks[n % 2], 1, &n.to_string(), n as u64));
-    }
-    let mut out = vec![];
-    while out.len() < 200 {
-        assert!(road.upstream.poll(37, NOW, &mut out));
-    }
-    let mut next: HashMap<u16, u64> = HashMap::new();
-    for polled in &out {
-        assert_eq!(polled.partition, polled.record.conversation.partition(8));
-        let expected = next.entry(polled.partition).or_insert(100 * u64::from(polled.partition));
-        assert_eq!(polled.offset, *expected);
-        *expected += 1;
-    }
-    assert_eq!(next.len(), 8, "all partitions were used");
-}
-
-#[test]
-fn a_busy_shard_does_not_starve_another() {
-    let (mut road, _) = make(2, |_| ());
-    for n in 0..1_000 {
-        assert!(publish(&mut road.uplinks[0], 1, &n.to_string(), 1));
-    }
-    assert!(publish(&mut road.uplinks[1], 2, "quiet", 1));
-    let mut out = vec![];
-    road.upstream.poll(200, NOW, &mut out);
-    assert!(out.iter().any(|polled| polled.record.sender == UserId(2)));
-}
-
-#[test]
-fn what_was_taken_before_the_road_closed_is_still_given() {
-    let (mut road, _) = make(1, |_| ());
-    assert!(publish(&mut road.uplinks[0], 1, "a", 1));
-    let query = Query::Sync { conversations: vec![], limit: 1 };
-    let record = QueryRecord { origin: origin(0, 0), user: UserId(1), query, trace_id: None };
-    road.uplinks[0].query(record).unwrap();
-    road.closer.close();
-    let (mut messages, mut queries) = (vec![], vec![]);
-    while road.upstream.poll(10, NOW, &mut messages) {}
-    while road.queries.poll(10, NOW, &mut queries) {}
-    assert_eq!((messages.len(), queries.len()), (1, 1));
-}
-
-#[test]
-fn no_wake_up_is_lost_and_a_senders_order_is_kept() {
-    const EACH: usize = 20_000;
-    let (road, _) = make(2, |config| config.upstream = 64);
-    let mut upstream = road.upstream;
-    let producers: Vec<_> = road
-        .uplinks
+/// Each shard sends as one user into many conversations.
+fn everything_arrives_once_and_in_order(mut rig: Rig) {
+    let uplinks = std::mem::take(&mut rig.uplinks);
+    let producers: Vec<_> = uplinks
         .into_iter()
-        .enumerate()
-        .map(|(shard, mut uplink)| {
+        .zip(0u16..)
+        .map(|(mut uplink, shard)| {
             std::thread::spawn(move || {
-                let mut n = 0;
-                while n < EACH {
-                    n += usize::from(publish(&mut uplink, shard as u64, &n.to_string(), 1));
-                    uplink.flush();
+                for n in 0..EACH {
+                    insist(uplink.as_mut(), shard, shard.into(), &n.to_string(), n as u64 % 20);
+                    if n % 50 == 0 {
+                        uplink.flush();
+                    }
                 }
+                uplink.flush();
             })
         })
         .collect();
-    let mut next = [0; 2];
-    let mut out = vec![];
-    while next.iter().sum::<usize>() < 2 * EACH {
-        // Far longer than any producer needs: a lost wake-up shows as a test that takes for ever.
-        upstream.poll(500, Duration::from_secs(60), &mut out);
-        for polled in out.drain(..) {
-            let next = &mut next[polled.record.sender.0 as usize];
-            assert_eq!(polled.record.client_msg_id.parse::<usize>().unwrap(), *next);
-            *next += 1;
+    let records = take(rig.upstream.as_mut(), 2 * EACH, |_| 0);
+    producers.into_iter().for_each(|producer| producer.join().unwrap());
+    assert_eq!(records.len(), 2 * EACH);
+    let mut next_offset: HashMap<u16, u64> = HashMap::new();
+    let mut next_id: HashMap<(UserId, ConversationId), usize> = HashMap::new();
+    for polled in &records {
+        let record = &polled.record;
+        assert_eq!(polled.partition, record.conversation.partition(8));
+        let expected = next_offset.entry(polled.partition).or_default();
+        assert_eq!(polled.offset, *expected, "offsets are dense");
+        *expected += 1;
+        let ConversationId::Group(group) = record.conversation else { panic!("{record:?}") };
+        let expected = next_id.entry((record.sender, record.conversation)).or_insert(group as usize);
+        assert_eq!(record.client_msg_id.parse::<usize>().unwrap(), *expected, "a sender's order is kept");
+        *expected += 20;
+    }
+    (rig.close)();
+}
+
+#[test]
+fn everything_arrives_once_and_in_order_within_a_process() {
+    everything_arrives_once_and_in_order(within_a_process());
+}
+
+#[test]
+fn everything_arrives_once_and_in_order_over_kafka() {
+    everything_arrives_once_and_in_order(over_kafka());
+}
+
+/// Nobody takes anything, or Kafka confirms nothing, for as long as it is filled.
+fn a_full_road_refuses_and_keeps_what_it_took(mut rig: Rig, at_most: usize) {
+    let uplink = rig.uplinks[0].as_mut();
+    let mut taken = vec![];
+    for n in 0..1_000 {
+        if publish(uplink, 0, 1, &n.to_string(), 1) {
+            taken.push(n);
+        }
+        uplink.flush();
+    }
+    assert!((8..=at_most).contains(&taken.len()), "{} of 1000 were taken", taken.len());
+    let records = take(rig.upstream.as_mut(), taken.len(), |_| 0);
+    let ids: Vec<_> =
+        records.iter().map(|polled| polled.record.client_msg_id.parse::<i32>().unwrap()).collect();
+    assert_eq!(ids, taken);
+    insist(rig.uplinks[0].as_mut(), 0, 1, "again", 1);
+    rig.uplinks[0].flush();
+    assert_eq!(&*take(rig.upstream.as_mut(), 1, |_| 0)[0].record.client_msg_id, "again");
+    (rig.close)();
+}
+
+#[test]
+fn a_full_road_refuses_and_keeps_what_it_took_within_a_process() {
+    a_full_road_refuses_and_keeps_what_it_took(in_process_rig(8), 8);
+}
+
+#[test]
+fn a_full_road_refuses_and_keeps_what_it_took_over_kafka() {
+    let mut settings = kafka();
+    settings.linger_ms = 3_000;
+    let bounds = PendingBounds { records: 8, lane: 8, ..PendingBounds::default() };
+    a_full_road_refuses_and_keeps_what_it_took(kafka_rig(&settings, bounds), 24);
+}
+
+fn queries_arrive_with_their_users(mut rig: Rig) {
+    for user in 0..100 {
+        let query = Query::Sync {
+            conversations: vec![protocol::command::SyncRequest {
+                conversation: ConversationId::World,
+                after_seq: None,
+            }],
+            limit: 1,
+        };
+        let record = QueryRecord { origin: origin(0, 0), user: UserId(user), query, trace_id: None };
+        rig.uplinks[0].query(record).unwrap();
+    }
+    rig.uplinks[0].flush();
+    let (mut out, until) = (vec![], now() + WAIT);
+    while out.len() < 100 {
+        assert!(now() < until, "{} queries came", out.len());
+        assert!(rig.queries.poll(10, Duration::from_millis(200), &mut out));
+    }
+    let mut users: Vec<_> = out.iter().map(|record| record.user.0).collect();
+    users.sort_unstable();
+    assert_eq!(users, (0..100).collect::<Vec<_>>());
+    (rig.close)();
+}
+
+#[test]
+fn queries_arrive_with_their_users_within_a_process() {
+    queries_arrive_with_their_users(within_a_process());
+}
+
+#[test]
+fn queries_arrive_with_their_users_over_kafka() {
+    queries_arrive_with_their_users(over_kafka());
+}
+
+fn a_shard_gets_its_own_batches_in_order(mut rig: Rig) {
+    for n in 0..300 {
+        rig.downlink.send(gateway(), n % 2, batch(&n.to_string())).unwrap();
+    }
+    assert_eq!(rig.downlink.sent(), 300);
+    for shard in 0..2 {
+        let batches = rig.arrived(shard, 150);
+        let texts: Vec<_> = batches.iter().map(text).collect();
+        assert_eq!(texts, (0..300).skip(shard).step_by(2).map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(batches[0], batch(&shard.to_string()), "byte for byte");
+    }
+    let until = now() + WAIT;
+    while rig.downlink.delivered() < 300 {
+        assert!(now() < until, "{} of 300 are delivered", rig.downlink.delivered());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    (rig.close)();
+}
+
+#[test]
+fn a_shard_gets_its_own_batches_in_order_within_a_process() {
+    a_shard_gets_its_own_batches_in_order(within_a_process());
+}
+
+#[test]
+fn a_shard_gets_its_own_batches_in_order_over_kafka() {
+    a_shard_gets_its_own_batches_in_order(over_kafka());
+}
+
+/// Over Kafka it may take a moment until that is known; then it holds nobody up.
+fn what_is_sent_to_nobody_counts_as_delivered(mut rig: Rig) {
+    let nobody = protocol::GatewayId::new("nobody").unwrap();
+    for (to, shard) in [(nobody, 0), (gateway(), 7)] {
+        match rig.downlink.send(to, shard, batch("x")) {
+            Ok(()) | Err(DownlinkError::Gone(..)) => {}
+            Err(other) => panic!("{other}"),
         }
     }
-    producers.into_iter().for_each(|producer| producer.join().unwrap());
+    rig.downlink.send(gateway(), 0, batch("after")).unwrap();
+    assert_eq!(text(&rig.arrived(0, 1)[0]), "after");
+    let until = now() + WAIT;
+    while rig.downlink.delivered() < rig.downlink.sent() {
+        assert!(now() < until, "{} of {}", rig.downlink.delivered(), rig.downlink.sent());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    (rig.close)();
 }
 
 #[test]
-fn the_way_back_waits_for_room_and_tells_who_is_gone() {
-    let (mut road, inboxes) = make(2, |_| ());
-    let record = || Downstream::RouteRegistered(SessionRef { shard: 0, slot: 0, generation: 0 });
-    let inbox = Arc::clone(&inboxes[0]);
-    let opener = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(30));
-        inbox.room.store(1, Ordering::SeqCst);
-    });
-    assert_eq!(road.downlink.send(gateway(), 0, record()), Ok(()));
-    opener.join().unwrap();
-    assert_eq!(inboxes[0].taken.load(Ordering::SeqCst), 1);
-    inboxes[1].closed.store(true, Ordering::SeqCst);
-    let other = GatewayId::new("other").unwrap();
-    for (to, shard) in [(gateway(), 1), (gateway(), 2), (other, 0)] {
-        assert_eq!(road.downlink.send(to, shard, record()), Err(DownlinkError::Gone(to, shard)));
-    }
+fn what_is_sent_to_nobody_counts_as_delivered_within_a_process() {
+    what_is_sent_to_nobody_counts_as_delivered(within_a_process());
 }
 
 #[test]
-fn route_changes_come_in_order() {
-    let (mut road, _) = make(1, |_| ());
-    let changes = [RouteChange::Add(UserId(1), origin(0, 1)), RouteChange::Remove(UserId(1), origin(0, 1))];
-    for change in changes {
-        road.uplinks[0].route(change).unwrap();
+fn what_is_sent_to_nobody_counts_as_delivered_over_kafka() {
+    what_is_sent_to_nobody_counts_as_delivered(over_kafka());
+}
+
+fn what_was_taken_before_the_road_closed_is_still_given(mut rig: Rig) {
+    for n in 0..100 {
+        assert!(publish(rig.uplinks[0].as_mut(), 0, 1, &n.to_string(), n));
     }
-    let mut out = vec![];
-    road.routes.drain(&mut out);
-    assert_eq!(out, changes);
+    rig.uplinks[0].flush();
+    (rig.close)();
+    assert_eq!(take(rig.upstream.as_mut(), 100, |_| 0).len(), 100);
+}
+
+#[test]
+fn what_was_taken_before_the_road_closed_is_still_given_within_a_process() {
+    what_was_taken_before_the_road_closed_is_still_given(within_a_process());
+}
+
+#[test]
+fn what_was_taken_before_the_road_closed_is_still_given_over_kafka() {
+    what_was_taken_before_the_road_closed_is_still_given(over_kafka());
 }

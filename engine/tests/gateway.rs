@@ -1,12 +1,14 @@
 //! The real ring, driven by tungstenite's client: what a session lives through.
 
 use bus::loopback::Loopback;
+use bus::{Downstream, ShardInbox};
 use engine::gateway::{Gateway, GatewayConfig, inboxes};
 use engine::session::Policy;
 use engine::shard::Chat;
 use protocol::command::Parser;
+use protocol::record::{DownstreamBatch, DownstreamEntry, EntryKind, Targets};
 use protocol::token::{Keys, mint_hs256};
-use protocol::{GatewayId, Limits, UnixMs, UserId};
+use protocol::{GatewayId, Limits, Origin, SessionRef, UnixMs, UserId};
 use serde_json::{Value, json};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -119,6 +121,28 @@ fn the_oldest_of_too_many_sessions_goes() {
     assert_eq!(close_code(&mut first), 4002);
     second.send(Message::text(r#"{"type":"ping"}"#)).unwrap();
     assert_eq!(event(&mut second)["type"], "pong");
+    stop(gateway);
+}
+
+#[test]
+fn a_kick_closes_the_session_it_names_and_no_successor_of_it() {
+    let gateway = start(Limits::default());
+    let token = mint_hs256(KEY, UserId(1), None, in_seconds(60));
+    let (mut socket, _) = connect(format!("ws://{}/ws?token={token}", gateway.address())).unwrap();
+    let connected = event(&mut socket);
+    let session = Origin::parse(connected["data"]["sessionId"].as_str().unwrap()).unwrap().session;
+    let kick = |session| {
+        let (kind, targets) = (EntryKind::Kick, Targets::Session(session));
+        let entry = DownstreamEntry { kind, targets, exclude: None, payload: Box::default() };
+        let batch = DownstreamBatch { entries: vec![entry], ..DownstreamBatch::default() };
+        gateway.inboxes()[0].push(Downstream::Batch(batch)).unwrap();
+    };
+    kick(SessionRef { generation: session.generation + 1, ..session });
+    socket.send(Message::text(r#"{"type":"ping"}"#)).unwrap();
+    assert_eq!(event(&mut socket)["type"], "pong");
+    kick(session);
+    assert_eq!(close_code(&mut socket), 4002);
+    assert_eq!(gateway.stats()[0].downstream_missed.get(), 1);
     stop(gateway);
 }
 

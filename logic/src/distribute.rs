@@ -1,27 +1,44 @@
 //! The distributor: after COMMIT, acks and messages to the shards of those who should see them.
 //!
-//! Routes are read after the batch is committed and after every route change that has arrived: who
-//! registered too late for a message finds it by the `sync` that follows `connected`.
+//! Routes are read after the batch is committed, is in the hot set, and after every route change
+//! that has arrived: who registered too late for a message finds it by the `sync` that follows
+//! `connected`. While the directory does not answer, acks go out and messages wait, to a bound.
+
+mod held;
+mod texts;
 
 use crate::clock;
 use crate::decide::{Decision, Known, WorldRates};
-use crate::fanout::{LargeMessage, TaskSender};
+use crate::fanout::{LargeMessage, TaskSink};
 use crate::handoff;
+use crate::history;
 use crate::outbound::{Outbound, Outboxes};
-use crate::query::not_open;
+use crate::progress::Progress;
 use crate::stats::Stats;
-use bus::directory::{Directory, PerShard};
-use bus::{Downlink, Downstream, Parker, Polled, RouteChange, RouteSource};
+use bus::directory::{Directory, DirectoryError, LiveGateway, Memory, PerShard, Routes};
+use bus::hot::{HotMessage, HotSet};
+use bus::{Downlink, Parker, Polled, RouteChange, RouteSource};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use protocol::event::{self, Message};
+use held::Tickets;
+use protocol::event;
+use protocol::limits::HELD_BATCHES_MAX;
 use protocol::record::{DownstreamEntry, EntryKind, Targets, UpstreamRecord};
-use protocol::{ConversationId, ErrorCode, GatewayId, Origin, SessionRef, UnixMs, UserId};
+use protocol::{ConversationId, SessionRef, UnixMs, UserId};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use texts::{message, reason};
 
 /// How long the distributor sleeps when nobody wakes it.
 const PARK: Duration = Duration::from_millis(500);
+/// How long while delivery reports are out, or messages wait for the directory.
+const PARK_WAITING: Duration = Duration::from_millis(5);
+/// How often the directory is asked again, ms.
+const RETRY_MS: u64 = 100;
+/// How long the end waits for delivery reports and the directory, ms. What is not done by then is
+/// distributed again by whoever goes on.
+const END_WAIT_MS: u64 = 5_000;
 
 /// A committed batch.
 #[derive(Debug)]
@@ -32,8 +49,20 @@ pub struct Batch {
     pub decisions: Vec<Decision>,
     /// Who is in the groups written into, as it was at COMMIT.
     pub groups: HashMap<ConversationId, Audience, RandomState>,
+    /// The offset after the last one of each partition.
+    pub ends: Vec<(u16, u64)>,
     /// When it was committed.
     pub committed_at: UnixMs,
+}
+
+impl Batch {
+    /// The messages that are stored, new or repeated.
+    fn stored(&self) -> impl Iterator<Item = (&UpstreamRecord, &Known)> {
+        self.records.iter().zip(&self.decisions).filter_map(|(polled, decision)| match decision {
+            Decision::Insert(known) | Decision::Repeat(known) => Some((&polled.record, known)),
+            Decision::Refuse(_) | Decision::Skip => None,
+        })
+    }
 }
 
 /// Who is in a group.
@@ -45,181 +74,292 @@ pub enum Audience {
     Large,
 }
 
-/// The distributor of one worker, with the directory of one process.
-pub struct Distributor<R: RouteSource, D: Downlink> {
-    routes: R,
-    outbound: Outbound<D>,
-    large: TaskSender,
-    stats: Arc<Stats>,
-    /// The shards there are, for `world`.
-    gateway: GatewayId,
-    shards: u16,
-    world: WorldRates,
-    changes: Vec<RouteChange>,
+/// Route changes of the same process, and the directory that they are kept in.
+pub struct LocalRoutes {
+    /// Where they come from.
+    pub source: Box<dyn RouteSource>,
+    /// Where they go.
+    pub memory: Memory,
 }
 
-/// What a distributor needs to know.
-#[derive(Debug, Clone)]
+/// What a distributor works with.
 pub struct DistributorConfig {
-    /// The gateway whose shards are served.
-    pub gateway: GatewayId,
-    /// How many there are.
-    pub shards: u16,
+    /// Where routes are kept by this thread, if they are.
+    pub routes: Option<LocalRoutes>,
+    /// Messages to large groups.
+    pub large: Box<dyn TaskSink>,
+    /// The newest messages, near at hand for `sync`.
+    pub hot: Option<Box<dyn HotSet>>,
     /// What `world` takes, for the words of a refusal.
     pub world: WorldRates,
+    /// How far distribution has come.
+    pub progress: Arc<Progress>,
+    /// What is counted.
+    pub stats: Arc<Stats>,
 }
 
-impl<R: RouteSource, D: Downlink> Distributor<R, D> {
-    /// A distributor for the shards of `gateway`.
-    pub fn new(
-        routes: R,
-        outbound: Outbound<D>,
-        large: TaskSender,
-        config: DistributorConfig,
-        stats: Arc<Stats>,
-    ) -> Self {
-        let DistributorConfig { gateway, shards, world } = config;
-        Self { routes, outbound, large, stats, gateway, shards, world, changes: Vec::new() }
+/// The distributor of one worker.
+pub struct Distributor<D, Y> {
+    config: DistributorConfig,
+    outbound: Outbound<D, Y>,
+    /// Batches whose messages wait for the directory; their acks are out.
+    held: VecDeque<Batch>,
+    retry_at_ms: u64,
+    tickets: Tickets,
+    changes: Vec<RouteChange>,
+    routes: Routes,
+    gateways: Vec<LiveGateway>,
+}
+
+impl<D: Downlink, Y: Directory> Distributor<D, Y> {
+    /// A distributor that sends by `outbound`.
+    pub fn new(outbound: Outbound<D, Y>, config: DistributorConfig) -> Self {
+        Self {
+            config,
+            outbound,
+            held: VecDeque::new(),
+            retry_at_ms: 0,
+            tickets: Tickets::default(),
+            changes: Vec::new(),
+            routes: Routes::default(),
+            gateways: Vec::new(),
+        }
     }
 
     /// Distributes until the persister has ended and its last batch is out.
     pub fn run(mut self, batches: &handoff::Receiver<Batch>, parker: &Parker) {
         loop {
             self.take_routes();
+            self.settle();
+            self.retry_held();
             let ended = batches.has_ended();
-            if let Some(batch) = batches.pop() {
+            let room = self.held.len() < HELD_BATCHES_MAX;
+            if let Some(batch) = room.then(|| batches.pop()).flatten() {
                 self.take_routes();
-                self.distribute(&batch);
-                let took = clock::now().0.saturating_sub(batch.committed_at.0);
-                self.stats.distribute_latency.record(took, 1);
+                self.distribute(batch);
             } else if ended {
-                return;
+                return self.end();
             } else {
-                let routes = &self.routes;
-                parker.park(PARK, || batches.is_ready() || !routes.is_empty());
+                let waiting = !self.tickets.is_empty() || !self.held.is_empty();
+                let routes = self.config.routes.as_ref();
+                let ready =
+                    || batches.is_ready() && room || routes.is_some_and(|routes| !routes.source.is_empty());
+                parker.park(if waiting { PARK_WAITING } else { PARK }, ready);
             }
+        }
+    }
+
+    /// Gives what is still under way its time.
+    fn end(mut self) {
+        let until = clock::now().0 + END_WAIT_MS;
+        while (!self.tickets.is_empty() || !self.held.is_empty()) && clock::now().0 < until {
+            self.settle();
+            self.retry_held();
+            std::thread::sleep(PARK_WAITING);
+        }
+        if !self.held.is_empty() {
+            let batches = self.held.len();
+            tracing::warn!(
+                batches,
+                "ended before the directory answered; they are distributed again by whoever goes on"
+            );
         }
     }
 
     fn take_routes(&mut self) {
-        let mut changes = std::mem::take(&mut self.changes);
-        self.routes.drain(&mut changes);
-        for change in changes.drain(..) {
+        let Some(LocalRoutes { source, memory }) = &mut self.config.routes else { return };
+        source.drain(&mut self.changes);
+        for change in self.changes.drain(..) {
             match change {
-                RouteChange::Add(user, session) => {
-                    self.outbound.directory_mut().add(user, session);
-                    self.stats.routes_added.add(1);
-                    let registered = Downstream::RouteRegistered(session.session);
-                    self.outbound.send(session.gateway, session.session.shard, registered);
+                RouteChange::Add(user, session, _) => {
+                    memory.add(user, session);
+                    self.config.stats.routes_added.add(1);
+                    source.registered(session);
                 }
                 RouteChange::Remove(user, session) => {
-                    self.outbound.directory_mut().remove(user, session);
-                    self.stats.routes_removed.add(1);
+                    memory.remove(user, session);
+                    self.config.stats.routes_removed.add(1);
                 }
             }
         }
-        self.changes = changes;
     }
 
-    /// One record per shard touched, with everything that the batch has for it.
-    fn distribute(&mut self, batch: &Batch) {
+    /// One record per shard touched, with everything that the batch has for it; or, while the
+    /// directory does not answer, the acks alone.
+    fn distribute(&mut self, batch: Batch) {
+        self.put_hot(&batch);
         let mut outboxes = Outboxes::default();
-        for (polled, decision) in batch.records.iter().zip(&batch.decisions) {
-            let record = &polled.record;
-            match decision {
+        self.tell_senders(&batch, &mut outboxes);
+        let told = if self.held.is_empty() { self.tell_recipients(&batch, &mut outboxes) } else { Ok(false) };
+        outboxes.send(&mut self.outbound);
+        match told {
+            Ok(true) => self.sent(batch),
+            Ok(false) => self.held.push_back(batch),
+            Err(error) => {
+                self.directory_failed(&error);
+                self.held.push_back(batch);
+            }
+        }
+        self.config.stats.held_batches.set(self.held.len() as u64);
+    }
+
+    fn retry_held(&mut self) {
+        if self.held.is_empty() || clock::now().0 < self.retry_at_ms {
+            return;
+        }
+        while let Some(batch) = self.held.pop_front() {
+            let mut outboxes = Outboxes::default();
+            let told = self.tell_recipients(&batch, &mut outboxes);
+            outboxes.send(&mut self.outbound);
+            if let Err(error) = told {
+                self.directory_failed(&error);
+                self.held.push_front(batch);
+                break;
+            }
+            self.sent(batch);
+        }
+        self.config.stats.held_batches.set(self.held.len() as u64);
+    }
+
+    fn directory_failed(&mut self, error: &DirectoryError) {
+        self.config.stats.directory_failures.add(1);
+        tracing::warn!(%error, held = self.held.len(), "messages wait for the directory; acks go on");
+        self.retry_at_ms = clock::now().0 + RETRY_MS;
+    }
+
+    fn sent(&mut self, batch: Batch) {
+        let took = clock::now().0.saturating_sub(batch.committed_at.0);
+        self.config.stats.distribute_latency.record(took, 1);
+        self.tickets.push(batch.ends, self.outbound.sent(), self.config.large.sent());
+        self.settle();
+    }
+
+    /// Tells the persister of the batches whose records are durable.
+    fn settle(&mut self) {
+        if !self.tickets.is_empty() {
+            let (records, tasks) = (self.outbound.delivered(), self.config.large.delivered());
+            self.tickets.settle(records, tasks, &self.config.progress);
+        }
+    }
+
+    fn put_hot(&mut self, batch: &Batch) {
+        let Some(hot) = &mut self.config.hot else { return };
+        let stored: Vec<_> = batch
+            .stored()
+            .map(|(record, known)| (record.conversation, known.seq, history::to_hot(&message(record, known))))
+            .collect();
+        let messages: Vec<_> = stored
+            .iter()
+            .map(|(conversation, seq, payload)| HotMessage {
+                conversation: *conversation,
+                seq: *seq,
+                payload,
+            })
+            .collect();
+        if let Err(error) = hot.put(&messages) {
+            self.config.stats.hot_failures.add(1);
+            tracing::debug!(%error, "the hot set was not written; sync reads the store");
+        }
+    }
+
+    fn tell_senders(&mut self, batch: &Batch, outboxes: &mut Outboxes) {
+        for (Polled { record, .. }, decision) in batch.records.iter().zip(&batch.decisions) {
+            let (kind, payload) = match decision {
                 Decision::Insert(known) | Decision::Repeat(known) => {
                     tracing::debug!(trace_id = %record.trace_id, seq = known.seq, conversation = %record.conversation, "persisted");
-                    let message = message(record, known);
-                    let ack = event::ack_persisted(&message, &record.trace_id);
-                    self.tell_session(&mut outboxes, EntryKind::Ack, record.origin, ack);
-                    self.tell_recipients(&mut outboxes, &message, record, batch);
+                    (EntryKind::Ack, event::ack_persisted(&message(record, known), &record.trace_id))
                 }
                 Decision::Refuse(code) => {
                     tracing::debug!(trace_id = %record.trace_id, code = code.as_str(), "refused");
-                    let id = Some(&*record.client_msg_id);
-                    let error = event::error(*code, &reason(*code, self.world), id, Some(&record.trace_id));
-                    self.tell_session(&mut outboxes, EntryKind::Error, record.origin, error);
+                    let (id, trace_id) = (Some(&*record.client_msg_id), Some(&*record.trace_id));
+                    let text = reason(*code, self.config.world);
+                    (EntryKind::Error, event::error(*code, &text, id, trace_id))
                 }
-                Decision::Skip => {}
-            }
+                Decision::Skip => continue,
+            };
+            let origin = record.origin;
+            let targets = Targets::Session(origin.session);
+            let entry = DownstreamEntry { kind, targets, exclude: None, payload: payload.into() };
+            outboxes.put(&mut self.outbound, origin.gateway, origin.session.shard, entry);
         }
-        outboxes.send(&mut self.outbound);
     }
 
-    fn tell_session(&mut self, outboxes: &mut Outboxes, kind: EntryKind, origin: Origin, payload: Vec<u8>) {
-        let targets = Targets::Session(origin.session);
-        let entry = DownstreamEntry { kind, targets, exclude: None, payload: payload.into() };
-        outboxes.put(&mut self.outbound, origin.gateway, origin.session.shard, entry);
+    /// `true` once every recipient's entry is in `outboxes`; nothing is in them after an error.
+    fn tell_recipients(&mut self, batch: &Batch, outboxes: &mut Outboxes) -> Result<bool, DirectoryError> {
+        self.look_up(batch)?;
+        for (record, known) in batch.stored() {
+            let message = message(record, known);
+            let payload = event::new_message(&message);
+            let mut per_shard = PerShard::default();
+            match record.conversation {
+                ConversationId::World => {
+                    self.tell_everybody(record, &payload, outboxes);
+                    continue;
+                }
+                ConversationId::Single(a, b) => self.routes.per_shard([a, b], &mut per_shard),
+                ConversationId::Group(_) => match batch.groups.get(&record.conversation) {
+                    Some(Audience::Members(members)) => {
+                        self.routes.per_shard(members.iter().copied(), &mut per_shard);
+                    }
+                    Some(Audience::Large) => {
+                        let large =
+                            LargeMessage { seq: known.seq, payload: payload.into(), from: record.origin };
+                        self.config.large.send(record.conversation, large, &record.trace_id);
+                        continue;
+                    }
+                    None => {}
+                },
+            }
+            for ((gateway, shard), users) in per_shard {
+                let exclude = (record.origin.gateway == gateway).then_some(record.origin.session);
+                let entry = message_entry(Targets::Users(users), exclude, &payload);
+                outboxes.put(&mut self.outbound, gateway, shard, entry);
+            }
+        }
+        Ok(true)
     }
 
-    fn tell_recipients(
-        &mut self,
-        outboxes: &mut Outboxes,
-        message: &Message<'_>,
-        record: &UpstreamRecord,
-        batch: &Batch,
-    ) {
-        let payload = event::new_message(message);
-        let from = record.origin;
-        let exclude = |gateway| (from.gateway == gateway).then_some(from.session);
-        let mut per_shard = PerShard::default();
-        match record.conversation {
-            ConversationId::World => {
-                for shard in 0..self.shards {
-                    let entry = message_entry(Targets::All, exclude(self.gateway), &payload);
-                    outboxes.put(&mut self.outbound, self.gateway, shard, entry);
-                }
-                return;
+    fn tell_everybody(&mut self, record: &UpstreamRecord, payload: &[u8], outboxes: &mut Outboxes) {
+        for gateway in &self.gateways {
+            let exclude = (record.origin.gateway == gateway.id).then_some(record.origin.session);
+            for shard in 0..gateway.shards {
+                let entry = message_entry(Targets::All, exclude, payload);
+                outboxes.put(&mut self.outbound, gateway.id, shard, entry);
             }
-            ConversationId::Single(a, b) => {
-                self.outbound.directory().shards_of(&mut [a, b].into_iter(), &mut per_shard);
+        }
+    }
+
+    /// Asks for the routes of every recipient of the batch, in one go.
+    fn look_up(&mut self, batch: &Batch) -> Result<(), DirectoryError> {
+        let mut users: Vec<UserId> = Vec::new();
+        let (mut world, mut groups) = (false, Vec::new());
+        for (record, _) in batch.stored() {
+            match record.conversation {
+                ConversationId::World => world = true,
+                ConversationId::Single(a, b) => users.extend([a, b]),
+                ConversationId::Group(_) => groups.push(record.conversation),
             }
-            ConversationId::Group(_) => match batch.groups.get(&record.conversation) {
-                Some(Audience::Members(members)) => {
-                    self.outbound.directory().shards_of(&mut members.iter().copied(), &mut per_shard);
-                }
-                Some(Audience::Large) => {
-                    let message = LargeMessage { seq: message.seq_id, payload: payload.into(), from };
-                    return self.large.send(record.conversation, message);
-                }
-                None => {}
-            },
         }
-        for ((gateway, shard), users) in per_shard {
-            let entry = message_entry(Targets::Users(users), exclude(gateway), &payload);
-            outboxes.put(&mut self.outbound, gateway, shard, entry);
+        groups.sort_unstable();
+        groups.dedup();
+        for group in groups {
+            if let Some(Audience::Members(members)) = batch.groups.get(&group) {
+                users.extend_from_slice(members);
+            }
         }
+        users.sort_unstable();
+        users.dedup();
+        self.routes.clear();
+        if !users.is_empty() {
+            self.outbound.directory_mut().look_up(&users, &mut self.routes)?;
+        }
+        if world {
+            self.gateways = self.outbound.directory_mut().gateways()?;
+        }
+        Ok(())
     }
 }
 
 fn message_entry(targets: Targets, exclude: Option<SessionRef>, payload: &[u8]) -> DownstreamEntry {
     DownstreamEntry { kind: EntryKind::Message, targets, exclude, payload: payload.into() }
-}
-
-fn message<'a>(record: &'a UpstreamRecord, known: &Known) -> Message<'a> {
-    Message {
-        message_id: known.message_id,
-        client_msg_id: &record.client_msg_id,
-        conversation_id: record.conversation,
-        sender_id: record.sender,
-        content: &record.content,
-        message_type: record.message_type,
-        seq_id: known.seq,
-        created_at: known.created_at,
-        trace_id: &record.trace_id,
-    }
-}
-
-fn reason(code: ErrorCode, world: WorldRates) -> String {
-    match code {
-        ErrorCode::NotAMember | ErrorCode::ConversationNotFound => not_open(code).into(),
-        ErrorCode::IdReused => {
-            "tempMessageId was used before in this conversation, with other content".into()
-        }
-        ErrorCode::RateLimited => format!(
-            "world takes {} of each user and {} of all: send it again in a moment",
-            world.user, world.all
-        ),
-        _ => "the message could not be stored; it has been put aside for the operator".into(),
-    }
 }

@@ -1,28 +1,41 @@
 //! Large groups: one task per message and bucket range, so that a crash repeats one range and
-//! ranges can run side by side. Tasks of one (group, range) that wait together become one scan.
+//! ranges can run side by side. Tasks of one (group, range) that come together become one scan.
 
-use crate::handoff;
+mod tasks;
+
+pub use tasks::{KafkaSink, KafkaSource, LocalSink, LocalSource, Task, TaskSink, TaskSource, local};
+
+use crate::clock;
+use crate::history::Histories;
 use crate::outbound::{Outbound, Outboxes};
 use crate::stats::Stats;
-use crate::store::{Membership, Reader, StoreError};
-use bus::directory::{Directory, PerShard};
-use bus::{Downlink, Parker};
+use crate::store::{Membership, StoreError};
+use crate::sync::view;
+use bus::Downlink;
+use bus::directory::{Directory, DirectoryError, PerShard, Routes};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use protocol::limits::{FANOUT_QUEUE_TASKS, FANOUT_RANGES, MEMBER_BUCKETS};
+use protocol::limits::{FANOUT_RANGES, MEMBER_BUCKETS, SYNC_LIMIT_MAX};
 use protocol::record::{DownstreamEntry, EntryKind, Targets};
-use protocol::{ConversationId, GatewayId, Origin, UserId, event};
+use protocol::{ConversationId, Origin, UserId, event};
 use std::sync::Arc;
 use std::time::Duration;
+use thiserror::Error;
+use tokio::runtime::Runtime;
 
-const PARK: Duration = Duration::from_millis(500);
-/// Tries of a scan before everybody is told to sync.
-const TRIES: u32 = 5;
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
+const POLL_WAIT: Duration = Duration::from_millis(500);
+/// Tries of a scan before everybody is told to sync; with the pauses below, about a minute.
+const TRIES: u32 = 12;
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(8);
 /// Users that one entry names at most, so that a record keeps its bound.
 const USERS_PER_ENTRY: usize = 16_384;
 /// Over how long clients spread their `sync` after a scan that failed.
 const RESYNC_WITHIN_MS: u32 = 5_000;
+/// How long the records of a scan may take to be durable, ms; then its tasks are not done, and are
+/// polled again after the next start.
+const DELIVERY_WAIT_MS: u64 = 30_000;
+const DELIVERY_STEP: Duration = Duration::from_millis(2);
 
 /// A message to a large group.
 #[derive(Debug)]
@@ -35,141 +48,117 @@ pub struct LargeMessage {
     pub from: Origin,
 }
 
-/// One message for one range of buckets.
-#[derive(Debug, Clone)]
-pub struct Task {
-    /// The group.
-    pub group: ConversationId,
-    /// Which of the [`FANOUT_RANGES`].
-    pub range: u16,
-    /// What is sent.
-    pub message: Arc<LargeMessage>,
-}
-
-/// The distributor's end; dropping it says that nothing follows.
-#[derive(Debug)]
-pub struct TaskSender {
-    tasks: handoff::Sender<Task>,
-    stats: Arc<Stats>,
-}
-
-impl TaskSender {
-    /// Hands a message over, a task per range; waits while the scans are behind.
-    pub fn send(&self, group: ConversationId, message: LargeMessage) {
-        let message = Arc::new(message);
-        for range in 0..FANOUT_RANGES {
-            self.tasks.send(Task { group, range, message: Arc::clone(&message) });
-            self.stats.fanout_tasks.add(1);
-        }
-    }
+#[derive(Debug, Error)]
+enum ScanError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
 }
 
 /// A group and a range of its buckets.
 type Place = (ConversationId, u16);
 
 /// The thread that scans.
-pub struct Fanout<D> {
-    tasks: handoff::Receiver<Task>,
-    parker: Parker,
-    outbound: Outbound<D>,
-    reader: Box<dyn Reader>,
+pub struct Fanout<D, Y> {
+    outbound: Outbound<D, Y>,
+    histories: Histories,
+    runtime: Runtime,
     stats: Arc<Stats>,
-    /// Who is told to sync when a scan fails for good.
-    gateway: GatewayId,
-    shards: u16,
+    routes: Routes,
 }
 
-/// Both ends of the queue.
-pub fn queue<D: Downlink>(
-    outbound: Outbound<D>,
-    reader: Box<dyn Reader>,
-    stats: &Arc<Stats>,
-    gateway: GatewayId,
-    shards: u16,
-) -> (TaskSender, Fanout<D>) {
-    let parker = Parker::new();
-    let (sender, tasks) = handoff::queue(FANOUT_QUEUE_TASKS, &parker);
-    let sender = TaskSender { tasks: sender, stats: Arc::clone(stats) };
-    (sender, Fanout { tasks, parker, outbound, reader, stats: Arc::clone(stats), gateway, shards })
-}
+impl<D: Downlink, Y: Directory> Fanout<D, Y> {
+    /// Scans by `histories`, sends by `outbound`.
+    pub fn new(outbound: Outbound<D, Y>, histories: Histories, runtime: Runtime) -> Self {
+        let stats = Arc::clone(&histories.stats);
+        Self { outbound, histories, runtime, stats, routes: Routes::default() }
+    }
 
-impl<D: Downlink> Fanout<D> {
-    /// Works until the distributor has ended and its last task is done.
-    pub fn run(mut self, runtime: &tokio::runtime::Runtime) {
+    /// Works until the source is closed and its last task is done.
+    pub fn run(mut self, mut source: Box<dyn TaskSource>) {
+        let mut tasks = Vec::new();
         loop {
-            let ended = self.tasks.has_ended();
-            let mut merged: Vec<(Place, Vec<Arc<LargeMessage>>)> = Vec::new();
-            let mut places: HashMap<Place, usize, RandomState> = HashMap::default();
-            while let Some(Task { group, range, message }) = self.tasks.pop() {
-                let place = *places.entry((group, range)).or_insert_with(|| {
-                    merged.push(((group, range), Vec::new()));
-                    merged.len() - 1
-                });
-                merged[place].1.push(message);
-            }
-            if merged.is_empty() && ended {
+            let open = source.poll(POLL_WAIT, &mut tasks);
+            if tasks.is_empty() && !open {
                 return;
             }
-            if merged.is_empty() {
-                self.parker.park(PARK, || self.tasks.is_ready());
+            if tasks.is_empty() {
+                continue;
             }
-            for ((group, range), messages) in merged {
-                self.scan(group, range, &messages, runtime);
+            for (place, tasks) in merge(&mut tasks) {
+                self.scan(place, &tasks);
+            }
+            if self.is_delivered() {
+                source.done();
             }
         }
     }
 
-    fn scan(
-        &mut self,
-        group: ConversationId,
-        range: u16,
-        messages: &[Arc<LargeMessage>],
-        runtime: &tokio::runtime::Runtime,
-    ) {
+    fn is_delivered(&mut self) -> bool {
+        let until = clock::now().0 + DELIVERY_WAIT_MS;
+        let sent = self.outbound.sent();
+        while self.outbound.delivered() < sent {
+            if clock::now().0 > until {
+                return false;
+            }
+            std::thread::sleep(DELIVERY_STEP);
+        }
+        true
+    }
+
+    fn scan(&mut self, (group, range): Place, tasks: &[Task]) {
         self.stats.fanout_scans.add(1);
+        let mut pause = RETRY_PAUSE_MIN;
         for _ in 0..TRIES {
-            match runtime.block_on(self.members(group, range, messages[0].seq)) {
-                Ok(members) => return self.send(&members, messages),
+            match self.try_scan(group, range, tasks) {
+                Ok(()) => return,
                 Err(error) => {
-                    tracing::warn!(%error, %group, "the members of a large group can't be read; tried again");
-                    std::thread::sleep(RETRY_PAUSE);
+                    tracing::warn!(%error, %group, range, "a large group can't be reached yet; tried again");
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
                 }
             }
         }
         self.stats.fanout_failures.add(1);
-        tracing::error!(%group, "a large group was not reached: everybody is told to sync");
-        for shard in 0..self.shards {
-            let payload = event::resync(RESYNC_WITHIN_MS).into();
-            let entry =
-                DownstreamEntry { kind: EntryKind::Resync, targets: Targets::All, exclude: None, payload };
-            self.outbound.send_entries(self.gateway, shard, vec![entry]);
-        }
+        tracing::error!(%group, range, "a large group was not reached: everybody is told to sync");
+        self.tell_all_to_sync();
     }
 
-    async fn members(
-        &mut self,
-        group: ConversationId,
-        range: u16,
-        seq: u64,
-    ) -> Result<Vec<Membership>, StoreError> {
+    fn try_scan(&mut self, group: ConversationId, range: u16, tasks: &[Task]) -> Result<(), ScanError> {
         let width = MEMBER_BUCKETS / FANOUT_RANGES;
-        self.reader.windows(group, range * width..(range + 1) * width, seq).await
+        let buckets = range * width..(range + 1) * width;
+        let first = tasks.iter().map(|task| task.seq).min().unwrap_or(0);
+        let windows = self.histories.reader.windows(group, buckets, first);
+        let members = self.runtime.block_on(windows)?;
+        let payloads = self.runtime.block_on(payloads(&mut self.histories, group, tasks))?;
+        let users: Vec<_> = members.iter().map(|member| member.user).collect();
+        self.outbound.directory_mut().look_up(&users, &mut self.routes)?;
+        self.send(&members, tasks, &payloads);
+        Ok(())
     }
 
     /// One record per shard touched, with all messages in order.
-    fn send(&mut self, members: &[Membership], messages: &[Arc<LargeMessage>]) {
+    fn send(
+        &mut self,
+        members: &[Membership],
+        tasks: &[Task],
+        payloads: &HashMap<u64, Arc<[u8]>, RandomState>,
+    ) {
         let mut outboxes = Outboxes::default();
-        for message in messages {
+        for task in tasks {
+            // A message that the store does not hold any more has nobody to be told of it.
+            let Some(payload) = payloads.get(&task.seq) else { continue };
             let mut shards = PerShard::default();
-            self.outbound.directory().shards_of(&mut entitled(members, message.seq), &mut shards);
+            self.routes.per_shard(entitled(members, task.seq), &mut shards);
             for ((gateway, shard), users) in shards {
-                let exclude = Some(message.from).filter(|from| from.gateway == gateway);
+                let exclude = (task.from.gateway == gateway).then_some(task.from.session);
                 for users in users.chunks(USERS_PER_ENTRY) {
                     let entry = DownstreamEntry {
                         kind: EntryKind::Message,
                         targets: Targets::Users(users.to_vec()),
-                        exclude: exclude.map(|from| from.session),
-                        payload: message.payload.clone(),
+                        exclude,
+                        payload: Box::from(&**payload),
                     };
                     outboxes.put(&mut self.outbound, gateway, shard, entry);
                 }
@@ -177,6 +166,65 @@ impl<D: Downlink> Fanout<D> {
         }
         outboxes.send(&mut self.outbound);
     }
+
+    fn tell_all_to_sync(&mut self) {
+        // Nobody is online, as far as is known, if the directory does not answer.
+        let gateways = self.outbound.directory_mut().gateways().unwrap_or_default();
+        for gateway in gateways {
+            for shard in 0..gateway.shards {
+                let payload = event::resync(RESYNC_WITHIN_MS).into();
+                let (kind, targets) = (EntryKind::Resync, Targets::All);
+                let entry = DownstreamEntry { kind, targets, exclude: None, payload };
+                self.outbound.send_entries(gateway.id, shard, vec![entry]);
+            }
+        }
+    }
+}
+
+/// Tasks by place, in the order in which they came; a task that came twice counts once.
+fn merge(tasks: &mut Vec<Task>) -> Vec<(Place, Vec<Task>)> {
+    let mut merged: Vec<(Place, Vec<Task>)> = Vec::new();
+    let mut places: HashMap<Place, usize, RandomState> = HashMap::default();
+    for task in tasks.drain(..) {
+        let key = (task.group, task.range);
+        let place = *places.entry(key).or_insert_with(|| {
+            merged.push((key, Vec::new()));
+            merged.len() - 1
+        });
+        if merged[place].1.iter().all(|known| known.seq != task.seq) {
+            merged[place].1.push(task);
+        }
+    }
+    merged
+}
+
+/// The finished texts of the tasks' messages, by seq.
+async fn payloads(
+    histories: &mut Histories,
+    group: ConversationId,
+    tasks: &[Task],
+) -> Result<HashMap<u64, Arc<[u8]>, RandomState>, StoreError> {
+    let mut payloads: HashMap<u64, Arc<[u8]>, RandomState> = HashMap::default();
+    for task in tasks {
+        if let Some(message) = &task.message {
+            payloads.insert(task.seq, Arc::clone(message));
+        }
+    }
+    let mut missing: Vec<_> =
+        tasks.iter().map(|task| task.seq).filter(|seq| !payloads.contains_key(seq)).collect();
+    missing.sort_unstable();
+    let mut missing = missing.into_iter().peekable();
+    while let Some(first) = missing.next() {
+        // Seqs of one batch are close together: one page for all that fit in it.
+        let mut last = first;
+        while let Some(seq) = missing.next_if(|seq| *seq < first + u64::from(SYNC_LIMIT_MAX)) {
+            last = seq;
+        }
+        for stored in histories.page(group, first - 1, last, SYNC_LIMIT_MAX).await? {
+            payloads.insert(stored.seq, event::new_message(&view(group, &stored)).into());
+        }
+    }
+    Ok(payloads)
 }
 
 /// Those whose window holds `seq`.

@@ -3,8 +3,8 @@
 
 use crate::clock;
 use crate::stats::Stats;
-use bus::directory::{Directory, Memory, PerShard};
-use bus::{Downlink, Downstream};
+use bus::Downlink;
+use bus::directory::{Directory, PerShard, Routes};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use protocol::limits::DOWNSTREAM_RECORD_BYTES_MAX;
@@ -14,15 +14,15 @@ use std::sync::Arc;
 
 /// The way to the shards, for one thread.
 #[derive(Clone)]
-pub struct Outbound<D> {
-    directory: Memory,
+pub struct Outbound<D, Y> {
+    directory: Y,
     downlink: D,
     stats: Arc<Stats>,
 }
 
-impl<D: Downlink> Outbound<D> {
+impl<D: Downlink, Y: Directory> Outbound<D, Y> {
     /// By the routes of `directory`.
-    pub fn new(directory: Memory, downlink: D, stats: Arc<Stats>) -> Self {
+    pub fn new(directory: Y, downlink: D, stats: Arc<Stats>) -> Self {
         Self { directory, downlink, stats }
     }
 
@@ -33,10 +33,16 @@ impl<D: Downlink> Outbound<D> {
         self.send_entries(origin.gateway, origin.session.shard, vec![entry]);
     }
 
-    /// Sends one event to every session of `users` but `except`.
+    /// Sends one event to every session of `users` but `except`. A hint: while the directory does
+    /// not answer nobody is told, and it is counted.
     pub fn tell_users(&mut self, kind: EntryKind, users: &[UserId], except: Option<Origin>, payload: &[u8]) {
+        let mut routes = Routes::default();
+        if let Err(error) = self.directory.look_up(users, &mut routes) {
+            self.stats.hints_dropped.add(1);
+            return tracing::debug!(%error, "nobody can be told of a change");
+        }
         let mut shards = PerShard::default();
-        self.directory.shards_of(&mut users.iter().copied(), &mut shards);
+        routes.per_shard(users.iter().copied(), &mut shards);
         for ((gateway, shard), users) in shards {
             let exclude = except.filter(|origin| origin.gateway == gateway).map(|origin| origin.session);
             let targets = Targets::Users(users);
@@ -46,25 +52,26 @@ impl<D: Downlink> Outbound<D> {
     }
 
     /// The routes.
-    pub fn directory(&self) -> &Memory {
-        &self.directory
+    pub(crate) fn directory_mut(&mut self) -> &mut Y {
+        &mut self.directory
     }
 
-    /// The routes, for the one who keeps them.
-    pub(crate) fn directory_mut(&mut self) -> &mut Memory {
-        &mut self.directory
+    /// Records given to the road by this end so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.downlink.sent()
+    }
+
+    /// How many of them, from the first on, need no further care.
+    pub(crate) fn delivered(&mut self) -> u64 {
+        self.downlink.delivered()
     }
 
     /// Sends entries to one shard, as one record.
     pub fn send_entries(&mut self, gateway: GatewayId, shard: u16, entries: Vec<DownstreamEntry>) {
         self.stats.downstream_entries.add(entries.len() as u64);
-        self.send(gateway, shard, Downstream::Batch(DownstreamBatch { entries, sent_at: clock::now() }));
-    }
-
-    /// Sends a record to one shard.
-    pub fn send(&mut self, gateway: GatewayId, shard: u16, record: Downstream) {
         self.stats.downstream_records.add(1);
-        if let Err(error) = self.downlink.send(gateway, shard, record) {
+        let batch = DownstreamBatch { entries, sent_at: clock::now() };
+        if let Err(error) = self.downlink.send(gateway, shard, batch) {
             self.stats.downstream_gone.add(1);
             tracing::debug!(%error, "nobody is there to be told; clients come back by sync");
         }
@@ -84,9 +91,9 @@ struct Outbox {
 
 impl Outboxes {
     /// Adds an entry; what is there goes out first where the record would grow past its bound.
-    pub fn put<D: Downlink>(
+    pub fn put<D: Downlink, Y: Directory>(
         &mut self,
-        outbound: &mut Outbound<D>,
+        outbound: &mut Outbound<D, Y>,
         gateway: GatewayId,
         shard: u16,
         entry: DownstreamEntry,
@@ -102,7 +109,7 @@ impl Outboxes {
     }
 
     /// Sends what was collected.
-    pub fn send<D: Downlink>(self, outbound: &mut Outbound<D>) {
+    pub fn send<D: Downlink, Y: Directory>(self, outbound: &mut Outbound<D, Y>) {
         for ((gateway, shard), outbox) in self.0 {
             outbound.send_entries(gateway, shard, outbox.entries);
         }
@@ -115,7 +122,7 @@ pub trait Tell: Send + Sync {
     fn tell(&self, kind: EntryKind, users: &[UserId], payload: &[u8]);
 }
 
-impl<D: Downlink + Clone + Sync> Tell for Outbound<D> {
+impl<D: Downlink + Clone + Sync, Y: Directory + Clone + Sync> Tell for Outbound<D, Y> {
     fn tell(&self, kind: EntryKind, users: &[UserId], payload: &[u8]) {
         self.clone().tell_users(kind, users, None, payload);
     }

@@ -2,10 +2,12 @@
 //! and passes on who is typing.
 
 use crate::clock;
+use crate::history::Histories;
 use crate::outbound::Outbound;
 use crate::stats::Stats;
 use crate::store::{Mark, Marks, Members, Reader, StoreError};
 use crate::sync;
+use bus::directory::Directory;
 use bus::{Downlink, QuerySource};
 use protocol::event;
 use protocol::limits::TYPING_AGE_MS_MAX;
@@ -19,18 +21,18 @@ const POLL_WAIT: Duration = Duration::from_millis(500);
 const QUERIES_PER_POLL: usize = 64;
 
 /// The query thread of one worker.
-pub struct Queries<D> {
+pub struct Queries<D, Y> {
     /// Reads.
-    pub reader: Box<dyn Reader>,
+    pub histories: Histories,
     /// Moves read marks.
     pub marks: Box<dyn Marks>,
     /// Tells sessions and users.
-    pub outbound: Outbound<D>,
+    pub outbound: Outbound<D, Y>,
     /// Counts.
     pub stats: Arc<Stats>,
 }
 
-impl<D: Downlink> Queries<D> {
+impl<D: Downlink, Y: Directory> Queries<D, Y> {
     /// Answers queries until the road is closed.
     pub fn run(mut self, mut source: impl QuerySource, runtime: &tokio::runtime::Runtime) {
         let mut records = Vec::new();
@@ -58,11 +60,11 @@ impl<D: Downlink> Queries<D> {
             Query::Sync { conversations, limit } => {
                 let trace_id = record.trace_id.as_deref();
                 let payload =
-                    sync::answer(&mut *self.reader, record.user, conversations, *limit, trace_id).await?;
+                    sync::answer(&mut self.histories, record.user, conversations, *limit, trace_id).await?;
                 self.outbound.tell_session(EntryKind::SyncResult, record.origin, payload);
             }
             Query::MarkRead { conversation, seq } => {
-                match may_mark(&mut *self.reader, *conversation, record.user).await? {
+                match may_mark(&mut *self.histories.reader, *conversation, record.user).await? {
                     Ok(()) => marks.push((
                         Mark { conversation: *conversation, user: record.user, seq: *seq },
                         record.origin,
@@ -111,7 +113,7 @@ impl<D: Downlink> Queries<D> {
         let members = match conversation {
             _ if late => None,
             ConversationId::Single(a, b) => Some(vec![a, b]),
-            ConversationId::Group(_) => match self.reader.members(conversation).await? {
+            ConversationId::Group(_) => match self.histories.reader.members(conversation).await? {
                 Some(Members::Listed(members)) => Some(members),
                 Some(Members::Large) | None => None,
             },

@@ -99,6 +99,16 @@ stats! {
     downstream_records: total,
     /// Records for shards that were gone.
     downstream_gone: total,
+    /// Batches whose messages wait for the directory of routes.
+    held_batches: gauge,
+    /// Look-ups of routes that failed; messages wait for the next one.
+    directory_failures: total,
+    /// Hints (read, typing, updates) that nobody was told of, for want of the directory.
+    hints_dropped: total,
+    /// Times that the hot set could not be read or written.
+    hot_failures: total,
+    /// Pages of messages that came from the hot set.
+    hot_pages: total,
     /// Routes added.
     routes_added: total,
     /// Routes removed.

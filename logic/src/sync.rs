@@ -1,6 +1,7 @@
 //! `sync-result`: what was missed, within the reader's window and the event's bound.
 
-use crate::store::{Reader, StoreError, StoredMessage};
+use crate::history::Histories;
+use crate::store::{StoreError, StoredMessage};
 use protocol::command::SyncRequest;
 use protocol::event::{self, Message, SyncPart};
 use protocol::limits::SYNC_RESULT_BYTES_MAX;
@@ -13,7 +14,7 @@ const PART_OVERHEAD_BYTES: usize = 160;
 
 /// The finished `sync-result`.
 pub async fn answer(
-    reader: &mut dyn Reader,
+    histories: &mut Histories,
     user: UserId,
     conversations: &[SyncRequest],
     limit: u32,
@@ -22,7 +23,7 @@ pub async fn answer(
     let mut budget = SYNC_RESULT_BYTES_MAX.saturating_sub(conversations.len() * PART_OVERHEAD_BYTES + 256);
     let mut pages = Vec::with_capacity(conversations.len());
     for request in conversations {
-        pages.push(page(reader, user, request, limit, &mut budget).await?);
+        pages.push(page(histories, user, request, limit, &mut budget).await?);
     }
     let parts: Vec<_> = pages.iter().map(Page::part).collect();
     Ok(event::sync_result(&parts, trace_id))
@@ -41,14 +42,14 @@ struct Found {
 }
 
 async fn page(
-    reader: &mut dyn Reader,
+    histories: &mut Histories,
     user: UserId,
     request: &SyncRequest,
     limit: u32,
     budget: &mut usize,
 ) -> Result<Page, StoreError> {
     let conversation = request.conversation;
-    let (first, until) = match reader.window(conversation, user).await?.range() {
+    let (first, until) = match histories.reader.window(conversation, user).await?.range() {
         Ok(window) => window,
         Err(code) => return Ok(Page { conversation, found: Err(code) }),
     };
@@ -60,7 +61,7 @@ async fn page(
     };
     // After a reconnect most have missed nothing: the window alone tells.
     let mut messages =
-        if after < until { reader.page(conversation, after, until, limit).await? } else { Vec::new() };
+        if after < until { histories.page(conversation, after, until, limit).await? } else { Vec::new() };
     let newest_asked = request.after_seq.is_none();
     keep_what_fits(&mut messages, newest_asked, budget);
     let has_more = match messages.last() {

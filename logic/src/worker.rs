@@ -2,23 +2,25 @@
 
 use crate::decide::WorldRates;
 use crate::distribute::{Distributor, DistributorConfig};
-use crate::fanout;
+use crate::fanout::Fanout;
 use crate::groups::Groups;
 use crate::handoff;
+use crate::history::Histories;
 use crate::http::{self, Api};
 use crate::outbound::Outbound;
-use crate::persist::Persister;
+use crate::persist::{Persister, Run};
+use crate::progress::Progress;
 use crate::query::Queries;
+use crate::roads::Roads;
 use crate::stats::Stats;
 use crate::store::{Backend, StoreError};
-use bus::directory::Memory;
-use bus::{Downlink, Parker, QuerySource, RouteSource, UpstreamSource};
-use protocol::GatewayId;
+use bus::directory::Directory;
+use bus::{Downlink, QuerySource, UpstreamSource};
 use protocol::limits::DISTRIBUTE_QUEUE_BATCHES;
 use protocol::token::Keys;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, JoinHandle};
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
@@ -29,10 +31,6 @@ use tokio::sync::{Mutex, oneshot, watch};
 pub struct WorkerConfig {
     /// The store.
     pub store: Arc<dyn Backend>,
-    /// The gateway whose shards are served.
-    pub gateway: GatewayId,
-    /// How many shards it has.
-    pub shards: u16,
     /// Where the HTTP API listens.
     pub http: SocketAddr,
     /// The keys of tokens, as they are now.
@@ -49,18 +47,31 @@ pub struct WorkerConfig {
     pub world: WorldRates,
 }
 
-/// A worker's ends of the road.
-pub struct Roads<U, Q, R, D> {
-    /// Messages.
-    pub upstream: U,
-    /// Queries.
-    pub queries: Q,
-    /// Route changes.
-    pub routes: R,
-    /// What the distributor parks on.
-    pub distributor: Parker,
-    /// To the shards.
-    pub downlink: D,
+impl WorkerConfig {
+    fn api<D, Y>(
+        &self,
+        runtime: &Runtime,
+        partitions: u16,
+        outbound: Outbound<D, Y>,
+        stats: &Arc<Stats>,
+    ) -> Result<Api, StoreError>
+    where
+        D: Downlink + Clone + Sync + 'static,
+        Y: Directory + Clone + Sync + 'static,
+    {
+        let groups = runtime.block_on(self.store.open_groups(partitions))?;
+        Ok(Api {
+            groups: Arc::new(Mutex::new(Groups::new(groups, self.large_group_members))),
+            reader: Arc::new(Mutex::new(runtime.block_on(self.store.open_reader())?)),
+            marks: Arc::new(Mutex::new(runtime.block_on(self.store.open_marks())?)),
+            tell: Arc::new(outbound),
+            stats: Arc::clone(stats),
+            keys: self.keys.clone(),
+            dev_key: self.dev_key.clone(),
+            socket_url: self.socket_url.as_str().into(),
+            origins: self.origins.clone().into(),
+        })
+    }
 }
 
 /// Why a worker did not start.
@@ -93,6 +104,7 @@ pub struct Worker {
     http_stop: oneshot::Sender<()>,
     http_address: SocketAddr,
     stats: Arc<Stats>,
+    failure: Arc<OnceLock<String>>,
 }
 
 fn runtime() -> Result<Runtime, StartError> {
@@ -140,57 +152,69 @@ fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<Run
 
 impl Worker {
     /// Prepares the store, then starts the threads.
-    pub fn start<U, Q, R, D>(config: &WorkerConfig, roads: Roads<U, Q, R, D>) -> Result<Self, StartError>
+    pub fn start<U, Q, D, Y>(config: &WorkerConfig, roads: Roads<U, Q, D, Y>) -> Result<Self, StartError>
     where
         U: UpstreamSource + 'static,
         Q: QuerySource + 'static,
-        R: RouteSource + 'static,
         D: Downlink + Clone + Sync + 'static,
+        Y: Directory + Clone + Sync + 'static,
     {
-        let stats = Arc::new(Stats::new(config.shards));
-        let partitions = roads.upstream.partitions();
+        let Roads { upstream, queries, downlink, directory, large, tasks, distributor: parker, .. } = roads;
+        let Roads { routes, hot, stats, abandon, .. } = roads;
+        let partitions = upstream.partitions();
         let (persisting, querying, serving, scanning) = (runtime()?, runtime()?, runtime()?, runtime()?);
         persisting.block_on(config.store.prepare(partitions))?;
-        let Roads { upstream, queries, routes, distributor: parker, downlink } = roads;
-        let outbound = Outbound::new(Memory::default(), downlink, Arc::clone(&stats));
-        let reader = |runtime: &Runtime| runtime.block_on(config.store.open_reader());
+        let near = || hot.as_ref().map(|hot| hot());
+        let histories = |runtime: &Runtime| {
+            let reader = runtime.block_on(config.store.open_reader())?;
+            Ok::<_, StoreError>(Histories { reader, hot: near(), stats: Arc::clone(&stats) })
+        };
         let marks = |runtime: &Runtime| runtime.block_on(config.store.open_marks());
+        let outbound = Outbound::new(directory.clone(), downlink, Arc::clone(&stats));
+        let progress = Arc::new(Progress::new(partitions));
 
         let store = persisting.block_on(config.store.open_store())?;
-        let persister = Persister::new(store, config.world, Arc::clone(&stats));
-        let persister = persisting.block_on(persister)?;
-        let (large, fanout) =
-            fanout::queue(outbound.clone(), reader(&scanning)?, &stats, config.gateway, config.shards);
-        let distributor =
-            DistributorConfig { gateway: config.gateway, shards: config.shards, world: config.world };
+        let persister = persisting.block_on(Persister::new(store, config.world, Arc::clone(&stats)))?;
         let (batches, received) = handoff::queue(DISTRIBUTE_QUEUE_BATCHES, &parker);
-        let distributor = Distributor::new(routes, outbound.clone(), large, distributor, Arc::clone(&stats));
+        let failure = Arc::new(OnceLock::new());
+        let run = Run::new(persister, upstream, batches, Arc::clone(&progress), persisting, abandon);
+        let distribute = DistributorConfig {
+            routes,
+            large,
+            hot: near(),
+            world: config.world,
+            progress,
+            stats: Arc::clone(&stats),
+        };
+        let distributor = Distributor::new(outbound.clone(), distribute);
+        let fanout = Fanout::new(outbound.clone(), histories(&scanning)?, scanning);
         let query = Queries {
-            reader: reader(&querying)?,
+            histories: histories(&querying)?,
             marks: marks(&querying)?,
             outbound: outbound.clone(),
             stats: Arc::clone(&stats),
         };
-        let groups = serving.block_on(config.store.open_groups(partitions))?;
-        let api = Api {
-            groups: Arc::new(Mutex::new(Groups::new(groups, config.large_group_members))),
-            reader: Arc::new(Mutex::new(reader(&serving)?)),
-            marks: Arc::new(Mutex::new(marks(&serving)?)),
-            tell: Arc::new(outbound),
-            stats: Arc::clone(&stats),
-            keys: config.keys.clone(),
-            dev_key: config.dev_key.clone(),
-            socket_url: config.socket_url.as_str().into(),
-            origins: config.origins.clone().into(),
-        };
+        let api = config.api(&serving, partitions, outbound, &stats)?;
         let (http, http_stop, http_address) = serve_http(config.http, api, serving)?;
+        let failed = Arc::clone(&failure);
+        let persist = move || {
+            if let Err(stopped) = run.run() {
+                tracing::error!(error = %stopped, "the persister can't go on");
+                let _ = failed.set(stopped.to_string());
+            }
+        };
         let threads = vec![
-            spawn("persister", move || persister.run(upstream, batches, &persisting))?,
+            spawn("persister", persist)?,
             spawn("distributor", move || distributor.run(&received, &parker))?,
-            spawn("fanout", move || fanout.run(&scanning))?,
+            spawn("fanout", move || fanout.run(tasks))?,
             spawn("query", move || query.run(queries, &querying))?,
         ];
-        Ok(Self { threads, http, http_stop, http_address, stats })
+        Ok(Self { threads, http, http_stop, http_address, stats, failure })
+    }
+
+    /// Why the persister could not go on, if it could not.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
     }
 
     /// Where the HTTP API listens.

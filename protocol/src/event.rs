@@ -67,6 +67,19 @@ pub fn connected(user: UserId, session: &Origin, heartbeat: Duration) -> Vec<u8>
     envelope("connected", data, None)
 }
 
+/// `message-ack` with status `accepted`: durable in Kafka, not yet numbered.
+pub fn ack_accepted(temp_message_id: &str, conversation: ConversationId, trace_id: &str) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Data<'a> {
+        temp_message_id: &'a str,
+        conversation_id: ConversationId,
+        status: &'static str,
+    }
+    let data = Data { temp_message_id, conversation_id: conversation, status: "accepted" };
+    envelope("message-ack", data, Some(trace_id))
+}
+
 /// `message-ack` with status `persisted`: committed in the store under this seq.
 pub fn ack_persisted(message: &Message<'_>, trace_id: &str) -> Vec<u8> {
     #[derive(Serialize)]
@@ -253,6 +266,15 @@ mod tests {
         assert_eq!(
             read(&ack_persisted(&m, "u")),
             json!({"type": "message-ack", "data": ack, "trace_id": "u"})
+        );
+    }
+
+    #[test]
+    fn accepted_names_the_message_and_no_seq() {
+        let data = json!({"tempMessageId": "c", "conversationId": "world", "status": "accepted"});
+        assert_eq!(
+            read(&ack_accepted("c", ConversationId::World, "t")),
+            json!({"type": "message-ack", "data": data, "trace_id": "t"})
         );
     }
 

@@ -201,6 +201,35 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Why a text is no session id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("expected gateway.epoch.shard.slot.generation, the epoch in hexadecimal")]
+pub struct BadOrigin;
+
+impl Origin {
+    /// Reads the text form; exact, so that one session has one name.
+    pub fn parse(text: &str) -> Result<Self, BadOrigin> {
+        fn number<T: TryFrom<u64>>(text: Option<&str>) -> Result<T, BadOrigin> {
+            let number = decimal(text.ok_or(BadOrigin)?).ok_or(BadOrigin)?;
+            T::try_from(number).map_err(|_| BadOrigin)
+        }
+        let mut parts = text.split('.');
+        let gateway = GatewayId::new(parts.next().unwrap_or_default()).map_err(|_| BadOrigin)?;
+        let epoch = parts.next().ok_or(BadOrigin)?;
+        let canonical = epoch == "0" || !epoch.starts_with('0');
+        if !canonical || !epoch.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(BadOrigin);
+        }
+        let boot_epoch = u64::from_str_radix(epoch, 16).map_err(|_| BadOrigin)?;
+        let shard = number(parts.next())?;
+        let session = SessionRef { shard, slot: number(parts.next())?, generation: number(parts.next())? };
+        if parts.next().is_some() {
+            return Err(BadOrigin);
+        }
+        Ok(Self { gateway, boot_epoch, session })
+    }
+}
+
 impl Serialize for Origin {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(self)
@@ -209,7 +238,7 @@ impl Serialize for Origin {
 
 #[cfg(test)]
 mod tests {
-    use super::{ConversationId, GatewayId, MessageId, UserId, decimal};
+    use super::{ConversationId, GatewayId, MessageId, Origin, UserId, decimal};
 
     #[test]
     fn a_conversation_has_one_name() {
@@ -239,6 +268,28 @@ mod tests {
         }
         assert_eq!(ConversationId::single(UserId(9), UserId(3)), ConversationId::parse("single_3_9").ok());
         assert_eq!(ConversationId::single(UserId(9), UserId(9)), None);
+    }
+
+    #[test]
+    fn a_session_has_one_name() {
+        for text in ["gw.ff.1.2.3", "a-b_C.0.65535.4294967295.0", "g.ffffffffffffffff.0.0.0"] {
+            assert_eq!(Origin::parse(text).unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "gw",
+            "gw.ff.1.2",
+            "gw.ff.1.2.3.4",
+            "gw.FF.1.2.3",
+            "gw.0f.1.2.3",
+            "gw..1.2.3",
+            "gw.ff.65536.2.3",
+            "gw.ff.1.02.3",
+            "gw.10000000000000000.1.2.3",
+            ".ff.1.2.3",
+        ] {
+            assert!(Origin::parse(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod rate;
 pub mod record;
 pub mod time;
 pub mod token;
+pub mod wire;
 
 pub use codes::{CloseCode, ErrorCode};
 pub use ids::{ConversationId, GatewayId, MessageId, Origin, SessionRef, UserId};

@@ -28,6 +28,39 @@ pub const SYNC_LIMIT_DEFAULT: u32 = 50;
 pub const SYNC_RESULT_BYTES_MAX: usize = 256 << 10;
 /// One downstream record, bytes of payloads and targets.
 pub const DOWNSTREAM_RECORD_BYTES_MAX: usize = 512 << 10;
+/// One record of `im-upstream`, bytes: 5,000 characters escaped as six bytes each, ids and names.
+pub const UPSTREAM_RECORD_BYTES_MAX: usize = 32 << 10;
+/// One record of `im-query`, bytes: a `sync` of 100 conversations.
+pub const QUERY_RECORD_BYTES_MAX: usize = 32 << 10;
+/// Messages and queries of one gateway process that Kafka has not confirmed yet, records (full:
+/// shards' queues fill, then `BUSY`).
+pub const PRODUCE_PENDING_RECORDS: usize = 65_536;
+/// The same, bytes of keys, values and headers.
+pub const PRODUCE_PENDING_BYTES: usize = 64 << 20;
+/// Records that a gateway fetches ahead per shard, KiB.
+pub const DOWNSTREAM_FETCH_KIB: usize = 4_096;
+/// Records that a worker fetches ahead, KiB.
+pub const UPSTREAM_FETCH_KIB: usize = 32 << 10;
+/// Downstream records taken by a shard per tick, so that sockets get their turn.
+pub const DOWNSTREAM_RECORDS_PER_TICK: usize = 64;
+/// Downstream records of one worker thread that Kafka has not confirmed yet (full: it waits).
+pub const DOWNLINK_PENDING_RECORDS: usize = 4_096;
+/// Downstream records of one worker process that Kafka has not confirmed yet, KiB.
+pub const DOWNLINK_PENDING_KIB: usize = 64 << 10;
+/// Sessions displaced by newer ones that wait to be told (full: new routes wait).
+pub const KICK_QUEUE_SESSIONS: usize = 1_024;
+/// Over how long clients spread their `sync` after a `resync` to all, ms.
+pub const RESYNC_WITHIN_MS: u32 = 5_000;
+/// Route changes, look-ups or re-assertions in one round trip to the directory.
+pub const DIRECTORY_BATCH: usize = 512;
+/// Lease renewals within which every route of a gateway is asserted again.
+pub const REASSERT_RENEWALS: usize = 8;
+/// Newest messages of a conversation in the hot set.
+pub const HOT_MESSAGES_MAX: usize = 300;
+/// Tasks for large groups that are taken at a time.
+pub const FANOUT_BATCH_TASKS: usize = 256;
+/// Dead letters shown at most.
+pub const DEAD_LETTERS_LIST_MAX: usize = 10_000;
 /// Members in one call of the HTTP API.
 pub const GROUP_MEMBERS_PER_CALL_MAX: usize = 1_000;
 /// A group's name, characters.
@@ -66,6 +99,8 @@ pub const CONNECTIONS_MAX_DEFAULT: usize = 18_000;
 pub const ROUTE_QUEUE_RECORDS: usize = 4_096;
 /// Persisted batches that wait for the distributor (full: the persister waits).
 pub const DISTRIBUTE_QUEUE_BATCHES: usize = 16;
+/// Distributed batches whose messages wait for the directory (full: the persister waits).
+pub const HELD_BATCHES_MAX: usize = 64;
 /// Records in a shard's inbox, per class of producer; bytes ≤ slots × the largest record.
 pub const INBOX_RECORDS: usize = 1_024;
 /// Bytes of one gathered send: what queued up for a socket leaves in pieces of at most this.

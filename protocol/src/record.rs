@@ -65,6 +65,21 @@ pub enum Query {
     },
 }
 
+/// A message of a large group for one range of its buckets (topic `im-task-large-group-fanout`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FanoutTask {
+    /// The group.
+    pub conversation: ConversationId,
+    /// The message's place in it.
+    pub seq: u64,
+    /// Which of the [`crate::limits::FANOUT_RANGES`].
+    pub range: u16,
+    /// The session that sent it, which must not get it.
+    pub from: Origin,
+    /// Follows the message through every log.
+    pub trace_id: Box<str>,
+}
+
 /// Everything one worker batch has for one shard of one gateway (topic `im-downstream-{gateway}`,
 /// partition = shard), in decided order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -107,6 +122,8 @@ pub enum EntryKind {
     Update,
     /// `resync`.
     Resync,
+    /// No text: the session it is for is closed with 4002, a newer one took its place elsewhere.
+    Kick,
 }
 
 /// Whom an entry is for, within one shard.
@@ -127,6 +144,6 @@ impl DownstreamEntry {
             Targets::Users(users) => users.len() * 8,
             Targets::Session(_) | Targets::All => 16,
         };
-        self.payload.len() + targets + 32
+        self.payload.len() + targets + 40
     }
 }

@@ -9,12 +9,14 @@ use crate::metrics::Sources;
 use crate::reload::Reload;
 use crate::token::since_1970;
 use anyhow::{Context, Result, bail};
+use bus::Depths;
 use bus::ShardInbox;
-use bus::in_process::{self, Depths};
+use bus::directory::LiveGateway;
+use bus::in_process;
 use engine::gateway::{Gateway, GatewayConfig, check_machine, inboxes};
 use engine::shard::Chat;
+use logic::roads::Roads;
 use logic::store::sqlite::SqliteConfig;
-use logic::worker::Roads;
 use logic::{Worker, WorkerConfig};
 use protocol::GatewayId;
 use protocol::command::Parser;
@@ -49,8 +51,6 @@ pub(crate) fn run(args: &cli::Dev, config: &Config, keys: &[KeySource]) -> Resul
     let mut road = in_process::road(in_process::Config::new(gateway_id), shard_inboxes);
     let worker_config = WorkerConfig {
         store: Arc::new(SqliteConfig::new(data.store(), config.store.synchronous)),
-        gateway: gateway_id,
-        shards,
         http: config.http,
         keys: reload.keys(),
         dev_key: Some(key.into()),
@@ -59,16 +59,11 @@ pub(crate) fn run(args: &cli::Dev, config: &Config, keys: &[KeySource]) -> Resul
         large_group_members: config.logic.large_group_members,
         world: config.limits.world,
     };
-    let roads = Roads {
-        upstream: road.upstream,
-        queries: road.queries,
-        routes: road.routes,
-        distributor: road.distributor,
-        downlink: road.downlink,
-    };
+    let boot_epoch = boot_epoch()?;
+    let live = LiveGateway { id: gateway_id, boot_epoch, shards };
+    let roads = Roads::local(live, road.upstream, road.queries, road.routes, road.distributor, road.downlink);
     let worker = Worker::start(&worker_config, roads)?;
 
-    let boot_epoch = boot_epoch()?;
     let gateway_config = GatewayConfig {
         listen: config.listen,
         gateway: gateway_id,

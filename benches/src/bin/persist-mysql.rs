@@ -180,7 +180,7 @@ impl Bench {
 
 async fn persist(persister: &mut Persister, records: &[Polled<UpstreamRecord>]) -> Result<()> {
     for batch in records.chunks(WORKER_BATCH_RECORDS_MAX) {
-        let decisions = persister.persist(batch).await;
+        let decisions = persister.persist(batch).await?;
         ensure!(
             decisions.iter().all(|decision| matches!(decision, Decision::Insert(_))),
             "expected every message to be stored: {decisions:?}"

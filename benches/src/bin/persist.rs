@@ -7,7 +7,8 @@ use bus::in_process::{Config, InProcessUplink, Road, road};
 use bus::{Downstream, Parker, Sender, ShardInbox, Uplink};
 use clap::Parser;
 use logic::decide::{WorldRates, content_hash};
-use logic::persist::Persister;
+use logic::persist::{Persister, Run};
+use logic::progress::Progress;
 use logic::store::Backend;
 use logic::store::sqlite::{SqliteConfig, Synchronous};
 use logic::{Stats, handoff};
@@ -148,9 +149,11 @@ impl Bench {
         })?;
         let parker = Parker::new();
         let (batches, committed) = handoff::queue(DISTRIBUTE_QUEUE_BATCHES, &parker);
+        let progress = Arc::new(Progress::new(EMBEDDED_PARTITIONS));
+        let run = Run::new(persister, upstream, batches, progress, runtime, Arc::default());
         let start = Instant::now();
         thread::scope(|scope| {
-            scope.spawn(move || persister.run(upstream, batches, &runtime));
+            scope.spawn(move || run.run());
             scope.spawn(move || {
                 self.publish(gateway, &mut uplinks[0]);
                 closer.close();
@@ -286,4 +289,6 @@ impl ShardInbox for NoInbox {
     fn is_closed(&self) -> bool {
         false
     }
+
+    fn nudge(&self) {}
 }

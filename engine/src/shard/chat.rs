@@ -109,7 +109,7 @@ impl<U: Uplink> Service for Chat<U> {
     }
 
     fn opened(&mut self, hub: &mut Hub, slot: u32, user: UserId) {
-        self.route(RouteChange::Add(user, hub.origin(slot)));
+        self.route(RouteChange::Add(user, hub.origin(slot), hub.device(slot)));
     }
 
     fn closed(&mut self, session: SessionRef, user: UserId) {

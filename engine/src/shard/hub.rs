@@ -11,11 +11,11 @@ use super::stats::Stats;
 use super::timers::{TICK_MS, Timers};
 use crate::ring::Mono;
 use crate::session::frame;
+use bus::DeviceKey;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use protocol::record::{DownstreamBatch, DownstreamEntry, Targets};
+use protocol::record::{DownstreamBatch, DownstreamEntry, EntryKind, Targets};
 use protocol::{CloseCode, GatewayId, Limits, Origin, SessionRef, UnixMs, UserId};
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Clients are told to come back after this long, spread so that they don't come all at once.
@@ -60,8 +60,6 @@ pub struct Hub {
     /// Bytes that unfinished messages hold.
     partial_bytes: usize,
     pub(super) rates: Rates,
-    /// Seeded, so that nobody can make two devices look like one.
-    devices: RandomState,
     scratch: Vec<u8>,
 }
 
@@ -91,7 +89,6 @@ impl Hub {
             egress_bytes: 0,
             partial_bytes: 0,
             rates: Rates::default(),
-            devices: RandomState::default(),
             scratch: Vec::new(),
         }
     }
@@ -213,9 +210,9 @@ impl Hub {
         self.close(slot, CloseCode::RateLimited, &format!("retry_ms={retry_ms}"));
     }
 
-    /// What stands for a device's name in this shard.
-    pub(super) fn device(&self, name: Option<&str>) -> u64 {
-        name.map_or(0, |name| self.devices.hash_one(name))
+    /// What stands for the device of the session in `slot`.
+    pub fn device(&self, slot: u32) -> DeviceKey {
+        self.connections[slot as usize].device
     }
 
     pub(super) fn enqueue(&mut self, slot: u32, frame: Frame) {
@@ -256,6 +253,9 @@ impl Hub {
     }
 
     fn deliver_entry(&mut self, entry: &DownstreamEntry) {
+        if entry.kind == EntryKind::Kick {
+            return self.kick(&entry.targets);
+        }
         let frame = self.frame(frame::TEXT, &entry.payload);
         let exclude = entry.exclude.filter(|session| session.shard == self.identity.shard);
         match &entry.targets {
@@ -275,6 +275,18 @@ impl Hub {
                     }
                 }
             }
+        }
+    }
+
+    /// A newer session, on another gateway, has taken this one's place.
+    fn kick(&mut self, targets: &Targets) {
+        let slot = match targets {
+            Targets::Session(session) => self.slot_of(*session),
+            Targets::Users(_) | Targets::All => None,
+        };
+        match slot {
+            Some(slot) => self.close(slot, CloseCode::Replaced, "replaced by a newer session elsewhere"),
+            None => self.stats.downstream_missed.add(1),
         }
     }
 

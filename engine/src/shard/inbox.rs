@@ -40,6 +40,8 @@ pub struct Inbox {
     from_bus: ArrayQueue<Downstream>,
     from_shards: ArrayQueue<FromShard>,
     control: ArrayQueue<Control>,
+    /// There is something to look at that is in no queue here.
+    nudged: AtomicBool,
     parked: AtomicBool,
     closed: AtomicBool,
     wake: Arc<OwnedFd>,
@@ -52,6 +54,7 @@ impl Inbox {
             from_bus: ArrayQueue::new(INBOX_RECORDS),
             from_shards: ArrayQueue::new(INBOX_RECORDS),
             control: ArrayQueue::new(8),
+            nudged: AtomicBool::new(false),
             parked: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             wake: Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?),
@@ -98,11 +101,16 @@ impl Inbox {
         self.parked.store(true, Ordering::SeqCst);
         // Either this look sees a push that came before, or that push's producer sees `parked`.
         fence(Ordering::SeqCst);
-        self.from_bus.is_empty() && self.from_shards.is_empty() && self.control.is_empty()
+        self.from_bus.is_empty()
+            && self.from_shards.is_empty()
+            && self.control.is_empty()
+            && !self.nudged.load(Ordering::SeqCst)
     }
 
     pub(super) fn unpark(&self) {
         self.parked.store(false, Ordering::Relaxed);
+        // Before the look that it asks for: a nudge during that look makes another.
+        self.nudged.swap(false, Ordering::SeqCst);
     }
 
     /// The shard has ended: nothing will be taken out any more.
@@ -129,5 +137,27 @@ impl ShardInbox for Inbox {
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    fn nudge(&self) {
+        self.nudged.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Inbox;
+    use bus::ShardInbox;
+
+    #[test]
+    fn a_nudge_makes_one_more_round_and_then_the_shard_may_wait() {
+        let inbox = Inbox::new().unwrap();
+        assert!(inbox.park());
+        inbox.unpark();
+        inbox.nudge();
+        assert!(!inbox.park());
+        inbox.unpark();
+        assert!(inbox.park());
     }
 }

@@ -104,7 +104,7 @@ impl Uplink for SimUplink {
             return Err(Full);
         }
         match change {
-            RouteChange::Add(user, session) => {
+            RouteChange::Add(user, session, _) => {
                 road.routes.push((user, session));
                 let registered = Downstream::RouteRegistered(session.session);
                 road.queues[usize::from(session.session.shard)].push_back(registered);

@@ -10,7 +10,9 @@ mod persister;
 mod places;
 mod reading;
 mod setup;
+mod share;
 mod sqlite_files;
+mod thread;
 
 /// Runs each of these functions against every store.
 macro_rules! for_every_store {

@@ -1,7 +1,8 @@
 //! What a server far away adds: connections that are lost, locks, data that it refuses.
 
-use crate::persister::{persister, record};
+use crate::persister::record;
 use crate::places::{Database, PARTITIONS, message, put, runtime};
+use crate::thread::Thread;
 use logic::decide::Decision;
 use logic::store::mysql::MySqlConfig;
 use logic::store::{Backend, StoreError};
@@ -52,14 +53,14 @@ fn a_lost_connection_is_made_again() {
 fn a_persister_that_lost_its_connection_goes_on() {
     run(async |database, backend| {
         let mut other = database.connect().await;
-        let (mut persister, stats) = persister(backend).await;
+        let thread = Thread::start(backend.clone(), false);
         for offset in 0..5 {
             let batch = [record("single_1_2", 1, &offset.to_string(), "x", offset)];
-            let decisions = persister.persist(&batch).await;
+            let decisions = thread.decide(&batch);
             assert!(matches!(decisions[0], Decision::Insert(known) if known.seq == offset + 1));
             cut_off(&mut other, database).await;
         }
-        assert_eq!(stats.store_retries.get(), 4);
+        assert_eq!(thread.stats.store_retries.get(), 4);
     });
 }
 
@@ -80,7 +81,7 @@ async fn until_blocked(other: &mut MySqlConnection, database: &Database) {
 fn the_loser_of_a_deadlock_tries_again() {
     run(async |database, backend| {
         let (mut other, mut watcher) = (database.connect().await, database.connect().await);
-        let (mut persister, stats) = persister(backend).await;
+        let thread = Thread::start(backend.clone(), false);
         // The other has written more, so the persister is the one that is rolled back.
         other.execute("BEGIN").await.unwrap();
         let rows: Vec<_> =
@@ -98,25 +99,27 @@ fn the_loser_of_a_deadlock_tries_again() {
             other.execute(AssertSqlSafe(sql)).await.unwrap();
             other.execute("COMMIT").await.unwrap();
         };
-        let (decisions, ()) = tokio::join!(persister.persist(&batch), against);
+        thread.give(batch, vec![]);
+        against.await;
+        let decisions = thread.next().decisions;
         assert!(
             decisions.iter().all(|decision| matches!(decision, Decision::Insert(known) if known.seq == 1))
         );
-        assert!(stats.store_retries.get() >= 1);
+        assert!(thread.stats.store_retries.get() >= 1);
     });
 }
 
 #[test]
 fn what_the_store_refuses_is_put_aside_and_the_rest_goes_on() {
     run(async |database, backend| {
-        let (mut persister, stats) = persister(backend).await;
+        let thread = Thread::start(backend.clone(), false);
         let too_long = "x".repeat(5_001);
         let content = |n| if n == 13 { &*too_long } else { "x" };
         let batch: Vec<_> = (0..20).map(|n| record("single_1_2", 1, &n.to_string(), content(n), n)).collect();
-        let decisions = persister.persist(&batch).await;
+        let decisions = thread.decide(&batch);
         assert_eq!(decisions[13], Decision::Refuse(ErrorCode::Internal));
         let stored = decisions.iter().filter(|decision| matches!(decision, Decision::Insert(_))).count();
-        assert_eq!((stored, stats.dead_letters.get()), (19, 1));
+        assert_eq!((stored, thread.stats.dead_letters.get()), (19, 1));
         let mut other = database.connect().await;
         let letters =
             other.fetch_all("SELECT record_offset, reason, content FROM dead_letters").await.unwrap();

@@ -46,12 +46,12 @@ async fn a_change_of_membership_makes_the_persister_decide_again(backend: &dyn B
     let mut groups = groups(backend).await;
     let group = groups.create(UserId(1), "g", &users([2])).await.unwrap();
     let name = format!("group_{group}");
-    let first = persister.persist(&[record(&name, 2, "a", "x", 0)]).await;
+    let first = persister.persist(&[record(&name, 2, "a", "x", 0)]).await.unwrap();
     assert_eq!(seqs(&first), [Some(1)]);
     groups.remove(group, UserId(1), UserId(2)).await.unwrap();
     let (lost, both) =
         (stats.fence_lost.get(), [record(&name, 2, "b", "x", 1), record(&name, 1, "c", "x", 2)]);
-    let second = persister.persist(&both).await;
+    let second = persister.persist(&both).await.unwrap();
     assert_eq!(second[0], Decision::Refuse(ErrorCode::NotAMember));
     assert_eq!((seqs(&second)[1], stats.fence_lost.get()), (Some(2), lost + 1));
 }
@@ -59,20 +59,20 @@ async fn a_change_of_membership_makes_the_persister_decide_again(backend: &dyn B
 async fn of_two_persisters_that_hold_one_partition_none_stores_a_record_twice(backend: &dyn Backend) {
     let ((mut one, _), (mut other, stats)) = (persister(backend).await, persister(backend).await);
     let batch = |offset: u64| [record("single_1_2", 1, &offset.to_string(), "x", offset)];
-    assert_eq!(seqs(&one.persist(&batch(0)).await), [Some(1)]);
-    let again = other.persist(&batch(0)).await;
+    assert_eq!(seqs(&one.persist(&batch(0)).await.unwrap()), [Some(1)]);
+    let again = other.persist(&batch(0)).await.unwrap();
     assert!(matches!(again[0], Decision::Repeat(known) if known.seq == 1), "{again:?}");
     assert_eq!(stats.fence_lost.get(), 1);
-    assert_eq!(seqs(&other.persist(&batch(1)).await), [Some(2)]);
-    assert_eq!(seqs(&one.persist(&batch(2)).await), [Some(3)], "and the first goes on from there");
+    assert_eq!(seqs(&other.persist(&batch(1)).await.unwrap()), [Some(2)]);
+    assert_eq!(seqs(&one.persist(&batch(2)).await.unwrap()), [Some(3)], "and the first goes on from there");
 }
 
 async fn a_replay_is_answered_with_the_first_ids_and_stores_nothing(backend: &dyn Backend) {
     let (mut first, _) = persister(backend).await;
     let batch: Vec<_> = (0..20).map(|n| record("single_1_2", 1, &n.to_string(), "x", n)).collect();
-    let decisions = first.persist(&batch).await;
+    let decisions = first.persist(&batch).await.unwrap();
     let (mut second, stats) = persister(backend).await;
-    let replayed = second.persist(&batch).await;
+    let replayed = second.persist(&batch).await.unwrap();
     let repeats: Vec<_> = decisions
         .iter()
         .map(|decision| match decision {
@@ -87,14 +87,14 @@ async fn a_replay_is_answered_with_the_first_ids_and_stores_nothing(backend: &dy
 
 async fn a_cold_repeat_is_found_by_its_key(backend: &dyn Backend) {
     let (mut first, _) = persister(backend).await;
-    first.persist(&[record("single_1_2", 1, "a", "x", 0)]).await;
+    first.persist(&[record("single_1_2", 1, "a", "x", 0)]).await.unwrap();
     let (mut second, stats) = persister(backend).await;
     let batch = [record("single_1_2", 1, "b", "x", 1), record("single_1_2", 1, "a", "x", 2)];
-    let decisions = second.persist(&batch).await;
+    let decisions = second.persist(&batch).await.unwrap();
     assert_eq!(seqs(&decisions), [Some(2), None]);
     assert!(matches!(decisions[1], Decision::Repeat(known) if known.seq == 1));
     assert_eq!(stats.duplicates_looked_up.get(), 1);
-    let reused = second.persist(&[record("single_1_2", 1, "a", "other", 3)]).await;
+    let reused = second.persist(&[record("single_1_2", 1, "a", "other", 3)]).await.unwrap();
     assert_eq!(reused, [Decision::Refuse(ErrorCode::IdReused)]);
 }
 

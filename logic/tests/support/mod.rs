@@ -1,12 +1,13 @@
 //! A worker over a real store, SQLite unless told otherwise, and the real in-process road; the tests are its shards.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+use bus::directory::LiveGateway;
 use bus::in_process::{Closer, Config, InProcessUplink, road};
 use bus::{Downstream, RouteChange, Sender, ShardInbox, Uplink};
 use logic::decide::WorldRates;
+use logic::roads::Roads;
 use logic::store::Backend;
 use logic::store::sqlite::{SqliteConfig, Synchronous};
-use logic::worker::Roads;
 use logic::{Worker, WorkerConfig};
 use protocol::command::{MessageType, SendMessage, SyncRequest};
 use protocol::record::{EntryKind, Query, QueryRecord, Targets};
@@ -34,6 +35,8 @@ impl ShardInbox for Inbox {
     fn is_closed(&self) -> bool {
         false
     }
+
+    fn nudge(&self) {}
 }
 
 /// An entry as a shard sees it.
@@ -64,8 +67,6 @@ pub(crate) fn origin(slot: u32) -> Origin {
 pub(crate) fn worker_config(store: Arc<dyn Backend>) -> WorkerConfig {
     WorkerConfig {
         store,
-        gateway: gateway(),
-        shards: 1,
         http: "127.0.0.1:0".parse().unwrap(),
         keys: tokio::sync::watch::channel(Keys::hs256(KEY)).1,
         dev_key: Some(KEY.into()),
@@ -83,13 +84,9 @@ pub(crate) fn start(data: &Path) -> Rig {
 pub(crate) fn start_over(store: Arc<dyn Backend>) -> Rig {
     let (sender, arrived) = sync_channel(100_000);
     let mut road = road(Config::new(gateway()), vec![Arc::new(Inbox(sender))]);
-    let roads = Roads {
-        upstream: road.upstream,
-        queries: road.queries,
-        routes: road.routes,
-        distributor: road.distributor,
-        downlink: road.downlink,
-    };
+    let gateway = LiveGateway { id: gateway(), boot_epoch: 1, shards: 1 };
+    let roads =
+        Roads::local(gateway, road.upstream, road.queries, road.routes, road.distributor, road.downlink);
     let worker = Worker::start(&worker_config(store), roads).unwrap();
     Rig { worker, uplink: road.uplinks.remove(0), arrived, pending: Default::default(), closer: road.closer }
 }
@@ -133,7 +130,7 @@ impl Rig {
 
     /// Opens a session of `user` in the slot of that number.
     pub(crate) fn connect(&mut self, user: u64) {
-        self.uplink.route(RouteChange::Add(UserId(user), origin(user as u32))).unwrap();
+        self.uplink.route(RouteChange::Add(UserId(user), origin(user as u32), 0)).unwrap();
         self.uplink.flush();
         match self.arrived.recv_timeout(WAIT).expect("the route is registered") {
             Downstream::RouteRegistered(session) => assert_eq!(session, origin(user as u32).session),

@@ -1,92 +1,42 @@
 //! The persister: batches from the road, each in one transaction.
+//!
+//! [`Persister`] tries one transaction; [`Run`] is the thread around it, that polls, tries again,
+//! puts aside what the store refuses, and follows the changes of its share of the partitions.
+
+mod cache;
+mod run;
+
+pub use run::{Run, Stopped};
 
 use crate::clock;
-use crate::decide::{
-    ClientKey, Conversation, Decision, Knowledge, Known, World, WorldRates, Writers, decide,
-};
-use crate::distribute::{Audience, Batch};
-use crate::handoff;
+use crate::decide::{Conversation, Decision, Known, World, WorldRates, Writers, decide};
+use crate::distribute::Audience;
 use crate::stats::Stats;
-use crate::store::{Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError};
-use bus::{Polled, UpstreamSource};
+use crate::store::{Advance, Commit, DeadLetter, Members, NewMessage, Store, StoreError};
+use bus::{Polled, Skipped};
+use cache::{Cache, Warm};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use protocol::limits::{RECENT_IDS_PER_CONVERSATION, WARM_CONVERSATIONS_MAX, WORKER_BATCH_RECORDS_MAX};
+use protocol::limits::WARM_CONVERSATIONS_MAX;
 use protocol::record::UpstreamRecord;
 use protocol::{ConversationId, ErrorCode, MessageId, UserId};
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a poll waits for the first record.
-const POLL_WAIT: Duration = Duration::from_millis(500);
-/// Pauses between tries while the store does not answer.
-const RETRY_PAUSE_MIN: Duration = Duration::from_millis(5);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 type Records = [Polled<UpstreamRecord>];
 
-/// What the persister keeps warm of a conversation. Sound because of the fence: whoever else
-/// writes a message or changes the membership makes the next compare-and-set fail.
-struct Warm {
-    conversation: Conversation,
-    ids: HashMap<(UserId, Box<str>), Known, RandomState>,
-    order: VecDeque<(UserId, Box<str>)>,
+/// Why records are not to be stored as messages.
+#[derive(Debug, Clone, Copy)]
+struct Aside<'a> {
+    reason: &'a str,
+    /// Whether the road has kept them; else the store does.
+    on_road: bool,
 }
 
-impl Warm {
-    fn learn(&mut self, sender: UserId, client_msg_id: &str, known: Known) {
-        let key = (sender, Box::from(client_msg_id));
-        if self.ids.insert(key.clone(), known).is_none() {
-            self.order.push_back(key);
-        }
-        if self.order.len() > RECENT_IDS_PER_CONVERSATION
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ids.remove(&oldest);
-        }
-    }
-}
-
-/// What decisions are made from.
-#[derive(Default)]
-struct Cache {
-    conversations: HashMap<ConversationId, Warm, RandomState>,
-    partitions: Vec<Partition>,
-    world: World,
-    /// Messages that the store was asked for by key, for this batch.
-    found: HashMap<(ConversationId, UserId, Box<str>), Known, RandomState>,
-}
-
-impl Knowledge for Cache {
-    fn conversation(&self, id: ConversationId) -> &Conversation {
-        &self.conversations[&id].conversation
-    }
-
-    fn known(&self, (conversation, sender, id): ClientKey<'_>) -> Option<Known> {
-        let warm = self.conversations.get(&conversation)?;
-        warm.ids
-            .get(&(sender, Box::from(id)))
-            .or_else(|| self.found.get(&(conversation, sender, Box::from(id))))
-            .copied()
-    }
-
-    fn partition(&self, partition: u16) -> (u8, u64) {
-        let partition = self.partitions[usize::from(partition)];
-        (partition.epoch, partition.next_offset)
-    }
-
-    fn world(&self) -> &World {
-        &self.world
-    }
-}
-
-/// The persister of one worker.
+/// Transactions, and what is known between them.
 pub struct Persister {
     store: Box<dyn Store>,
     cache: Cache,
     stats: Arc<Stats>,
-    pause: Duration,
 }
 
 impl Persister {
@@ -98,83 +48,19 @@ impl Persister {
     ) -> Result<Self, StoreError> {
         let (partitions, world) = (store.partitions().await?, World::new(world));
         let cache = Cache { partitions, world, ..Cache::default() };
-        Ok(Self { store, cache, stats, pause: RETRY_PAUSE_MIN })
+        Ok(Self { store, cache, stats })
     }
 
-    /// Where each partition is to be continued.
-    pub fn next_offsets(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
-        (0..).zip(self.cache.partitions.iter().map(|partition| partition.next_offset))
+    /// Where a partition is to be continued.
+    fn next_offset(&self, partition: u16) -> u64 {
+        self.cache.partitions[usize::from(partition)].next_offset
     }
 
-    /// Persists what comes until the road is closed, and hands each batch on once it is committed.
-    pub fn run(
-        mut self,
-        mut source: impl UpstreamSource,
-        out: handoff::Sender<Batch>,
-        runtime: &tokio::runtime::Runtime,
-    ) {
-        for (partition, offset) in self.next_offsets() {
-            source.seek(partition, offset);
-        }
-        let mut records = Vec::with_capacity(WORKER_BATCH_RECORDS_MAX);
-        while source.poll(WORKER_BATCH_RECORDS_MAX, POLL_WAIT, &mut records) {
-            if records.is_empty() {
-                continue;
-            }
-            self.stats.records.add(records.len() as u64);
-            self.measure_arrival(&records);
-            let decisions = runtime.block_on(self.persist(&records));
-            let (groups, committed_at) = (self.groups(&records), clock::now());
-            out.send(Batch { records: std::mem::take(&mut records), decisions, groups, committed_at });
-        }
-    }
-
-    /// How long records were on their way, by the shard that they came from.
-    fn measure_arrival(&self, records: &Records) {
-        let now = clock::now();
-        for Polled { record, .. } in records {
-            self.stats
-                .upstream(record.origin.session.shard)
-                .record(now.0.saturating_sub(record.received_at.0), 1);
-        }
-    }
-
-    /// Persists records, whatever it takes: what was taken from the road is not given up.
-    pub async fn persist(&mut self, records: &Records) -> Vec<Decision> {
-        self.cache.found.clear();
-        self.pause = RETRY_PAUSE_MIN;
-        loop {
-            match self.try_persist(records, None).await {
-                Ok(Some(decisions)) => return decisions,
-                Ok(None) => {}
-                Err(StoreError::Data(error)) => return self.bisect(records, &error).await,
-                Err(error) => self.wait_for_store(&error).await,
-            }
-        }
-    }
-
-    /// The store refuses something in these records: halves on their own, down to the one that is
-    /// put aside with the reason.
-    async fn bisect(&mut self, records: &Records, error: &sqlx::Error) -> Vec<Decision> {
-        if let [record] = records {
-            tracing::error!(%error, trace_id = %record.record.trace_id, "the store refuses a message; it is put aside");
-            return self.put_aside(records, &error.to_string()).await;
-        }
-        let (first, second) = records.split_at(records.len() / 2);
-        let mut decisions = Box::pin(self.persist(first)).await;
-        decisions.extend(Box::pin(self.persist(second)).await);
-        decisions
-    }
-
-    async fn put_aside(&mut self, records: &Records, reason: &str) -> Vec<Decision> {
-        self.stats.dead_letters.add(1);
-        loop {
-            match self.try_persist(records, Some(reason)).await {
-                Ok(Some(decisions)) => return decisions,
-                Ok(None) => {}
-                Err(error) => self.wait_for_store(&error).await,
-            }
-        }
+    /// Forgets what may not be so any more, and reads where the partitions stand.
+    pub async fn reload(&mut self) -> Result<(), StoreError> {
+        self.cache.conversations.clear();
+        self.cache.partitions = self.store.partitions().await?;
+        Ok(())
     }
 
     /// Who is in the groups that something was written into, as it was at COMMIT.
@@ -188,25 +74,32 @@ impl Persister {
         .collect()
     }
 
-    async fn wait_for_store(&mut self, error: &StoreError) {
-        self.stats.store_retries.add(1);
-        self.stats.store_failing.add(1);
-        tracing::warn!(%error, pause_ms = self.pause.as_millis(), "the store did not take a batch; it is tried again");
-        tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
-        // The connection may have failed at COMMIT: only the store knows how that ended.
-        self.cache.conversations.clear();
-        if let Ok(partitions) = self.store.partitions().await {
-            self.cache.partitions = partitions;
+    /// Persists records, and decides again as often as the world changes meanwhile.
+    pub async fn persist(&mut self, records: &Records) -> Result<Vec<Decision>, StoreError> {
+        self.persist_or_put_aside(records, &[], None).await
+    }
+
+    /// The same, beside records that were skipped; with a reason to put them aside, the records are
+    /// not stored as messages.
+    async fn persist_or_put_aside(
+        &mut self,
+        records: &Records,
+        skipped: &[Skipped],
+        aside: Option<Aside<'_>>,
+    ) -> Result<Vec<Decision>, StoreError> {
+        loop {
+            if let Some(decisions) = self.attempt(records, skipped, aside).await? {
+                return Ok(decisions);
+            }
         }
     }
 
-    /// One transaction; `None` if the world has changed and the decisions must be made again. With
-    /// a reason to put them aside, the records are not stored as messages.
-    async fn try_persist(
+    /// One transaction; `None` if the world has changed and the decisions must be made again.
+    async fn attempt(
         &mut self,
         records: &Records,
-        aside: Option<&str>,
+        skipped: &[Skipped],
+        aside: Option<Aside<'_>>,
     ) -> Result<Option<Vec<Decision>>, StoreError> {
         self.load(records).await?;
         self.look_up_replayed(records).await?;
@@ -214,10 +107,12 @@ impl Persister {
         if aside.is_some() {
             decisions.fill(Decision::Refuse(ErrorCode::Internal));
         }
-        let letters = aside.map(|reason| records.iter().map(|record| dead_letter(record, reason)).collect());
-        let letters: Vec<_> = letters.unwrap_or_default();
+        let by_store = aside.filter(|aside| !aside.on_road).into_iter();
+        let letters: Vec<_> = by_store
+            .flat_map(|aside| records.iter().map(move |record| dead_letter(record, aside.reason)))
+            .collect();
         let messages = new_messages(records, &decisions);
-        let advances = self.advances(records);
+        let advances = self.advances(records, skipped);
         let begun = clock::now();
         let committed = self.store.commit(&advances, &messages, &letters).await?;
         self.stats.store_failing.set(0);
@@ -228,12 +123,12 @@ impl Persister {
                 self.learn(&messages, &advances);
                 self.learn_world(records, &decisions);
                 self.count(&decisions);
+                self.cache.found.clear();
                 Ok(Some(decisions))
             }
             Commit::FenceLost => {
                 self.stats.fence_lost.add(1);
-                self.cache.conversations.clear();
-                self.cache.partitions = self.store.partitions().await?;
+                self.reload().await?;
                 Ok(None)
             }
             Commit::Duplicate => {
@@ -262,7 +157,7 @@ impl Persister {
     /// any, are acknowledged and distributed again.
     async fn look_up_replayed(&mut self, records: &Records) -> Result<(), StoreError> {
         for Polled { partition, offset, record } in records {
-            if *offset < self.cache.partition(*partition).1 {
+            if *offset < self.next_offset(*partition) {
                 self.look_up(record.conversation, record.sender, &record.client_msg_id).await?;
             }
         }
@@ -279,8 +174,7 @@ impl Persister {
             if !self.cache.conversations.contains_key(&id) {
                 let writers = self.load_writers(id).await?;
                 let conversation = Conversation { last_seq: self.store.last_seq(id).await?, writers };
-                let warm = Warm { conversation, ids: HashMap::default(), order: VecDeque::new() };
-                self.cache.conversations.insert(id, warm);
+                self.cache.conversations.insert(id, Warm::new(conversation));
             }
             let warm = self.cache.conversations.get_mut(&id).expect("loaded above");
             if let Writers::Large(senders) = &mut warm.conversation.writers
@@ -303,10 +197,10 @@ impl Persister {
         })
     }
 
-    fn advances(&self, records: &Records) -> Vec<Advance> {
+    fn advances(&self, records: &Records, skipped: &[Skipped]) -> Vec<Advance> {
         let mut next: Vec<Option<u64>> = vec![None; self.cache.partitions.len()];
-        for Polled { partition, offset, .. } in records {
-            next[usize::from(*partition)] = Some(offset + 1);
+        for (partition, end) in ends(records, skipped) {
+            next[usize::from(partition)] = Some(end);
         }
         let all = (0..).zip(&self.cache.partitions).zip(next);
         all.filter_map(|((partition, seen), next)| {
@@ -350,6 +244,18 @@ impl Persister {
             count.add(1);
         }
     }
+}
+
+/// The offset after the last one of each partition.
+fn ends(records: &Records, skipped: &[Skipped]) -> Vec<(u16, u64)> {
+    let records = records.iter().map(|record| (record.partition, record.offset));
+    let skipped = skipped.iter().map(|skipped| (skipped.partition, skipped.offset));
+    let mut ends: HashMap<u16, u64, RandomState> = HashMap::default();
+    for (partition, offset) in records.chain(skipped) {
+        let end = ends.entry(partition).or_default();
+        *end = (*end).max(offset + 1);
+    }
+    ends.into_iter().collect()
 }
 
 fn new_messages<'a>(records: &'a Records, decisions: &[Decision]) -> Vec<NewMessage<'a>> {

@@ -1,0 +1,134 @@
+//! What all clients share: their logs, their errors, and headers.
+
+use protocol::wire::{HEADER_VERSION, VERSION};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why the road could not be started, or a call on it failed.
+#[derive(Debug, Error)]
+pub enum KafkaRoadError {
+    /// Nobody is there.
+    #[error(
+        "no Kafka broker answers at {brokers} within {waited:?} ({source}): is it up, and is the address right?"
+    )]
+    NoBroker {
+        /// Where.
+        brokers: String,
+        /// How long.
+        waited: Duration,
+        /// What the client says.
+        #[source]
+        source: KafkaError,
+    },
+    /// A topic whose partitions can't be changed has another number of them.
+    #[error(
+        "topic {topic} has {found} partitions, but {expected} are configured: set upstream_partitions to {found}; \
+         to change the topic itself, drain, make a new topic and run `ringway logic new-epoch`"
+    )]
+    PartitionCount {
+        /// Which.
+        topic: String,
+        /// In Kafka.
+        found: usize,
+        /// In the settings.
+        expected: usize,
+    },
+    /// A topic could not be made, or grown.
+    #[error("topic {topic} can't be made with {partitions} partitions and {replication} copies: {why}")]
+    Topic {
+        /// Which.
+        topic: String,
+        /// How many were asked for.
+        partitions: usize,
+        /// Copies asked for.
+        replication: i32,
+        /// What Kafka says.
+        why: String,
+    },
+    /// A topic was made but did not become ready.
+    #[error("topic {topic} has no leader for each of {partitions} partitions after {waited:?}")]
+    NotReady {
+        /// Which.
+        topic: String,
+        /// How many are needed.
+        partitions: usize,
+        /// How long.
+        waited: Duration,
+    },
+    /// A setting that the client does not take, or a call that failed.
+    #[error("Kafka client: {0}")]
+    Client(#[from] KafkaError),
+    /// No thread.
+    #[error("cannot start the road's thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// Ends a source from another thread: what was polled stands, and nothing follows.
+#[derive(Debug, Clone, Default)]
+pub struct KafkaCloser(Arc<AtomicBool>);
+
+impl KafkaCloser {
+    /// The next poll says that the road is closed.
+    pub fn close(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Logs as `tracing` events.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Logged;
+
+impl ClientContext for Logged {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Logged {}
+
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => tracing::error!(facility, "Kafka client: {message}"),
+        RDKafkaLogLevel::Warning => tracing::warn!(facility, "Kafka client: {message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            tracing::info!(facility, "Kafka client: {message}");
+        }
+        RDKafkaLogLevel::Debug => tracing::debug!(facility, "Kafka client: {message}"),
+    }
+}
+
+/// What a client reports goes on by itself (a broker that is away, for example).
+pub(super) fn log_error(error: &KafkaError, reason: &str) {
+    tracing::warn!(%error, "Kafka client: {reason}");
+}
+
+/// Headers that begin with the version.
+pub(super) fn headers(more: &[(&str, &str)]) -> OwnedHeaders {
+    let headers = OwnedHeaders::new_with_capacity(1 + more.len())
+        .insert(Header { key: HEADER_VERSION, value: Some(VERSION) });
+    more.iter().fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(*value) }))
+}
+
+/// The value of a record's first header of that name.
+pub(super) fn header<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m [u8]> {
+    message.headers()?.iter().find(|header| header.key == name)?.value
+}

@@ -1,0 +1,150 @@
+//! The task topic: large groups, a record per message and bucket range.
+
+use super::admin::Partitions;
+use super::client::{KafkaCloser, KafkaRoadError, Logged, header, headers};
+use super::dead_letters::DeadLetters;
+use super::downlink::{Delivery, KafkaDownlink};
+use super::settings::Settings;
+use crate::clock;
+use protocol::partition::partition_of;
+use protocol::record::FanoutTask;
+use protocol::wire::{
+    HEADER_TASK_TYPE, HEADER_TRACE_ID, HEADER_VERSION, TASK_LARGE_GROUP_FANOUT, decode_fanout, encode_fanout,
+    fanout_key,
+};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The distributor's end: tasks become durable as downstream records do.
+pub struct TaskProducer {
+    delivery: Delivery,
+    topic: String,
+    partitions: u16,
+    buffer: Vec<u8>,
+}
+
+impl TaskProducer {
+    /// Another end of the worker's producer.
+    pub fn new(settings: &Settings, partitions: Partitions, downlink: &KafkaDownlink) -> Self {
+        let (delivery, topic) = (downlink.delivery(), settings.fanout_topic());
+        Self { delivery, topic, partitions: partitions.fanout, buffer: Vec::new() }
+    }
+
+    /// Sends a task; waits while too much is on its way.
+    pub fn send(&mut self, task: &FanoutTask) -> Result<(), KafkaRoadError> {
+        self.buffer.clear();
+        encode_fanout(task, &mut self.buffer);
+        let key = fanout_key(task);
+        let partition = partition_of(key.as_bytes(), self.partitions);
+        let headers =
+            headers(&[(HEADER_TASK_TYPE, TASK_LARGE_GROUP_FANOUT), (HEADER_TRACE_ID, &task.trace_id)]);
+        Ok(self.delivery.produce(&self.topic, partition, Some(&key), &self.buffer, headers)?)
+    }
+
+    /// How many tasks were given to this end.
+    pub fn sent(&self) -> u64 {
+        self.delivery.sent()
+    }
+
+    /// How many of them, from the first without a gap, are durable.
+    pub fn delivered(&mut self) -> u64 {
+        self.delivery.delivered()
+    }
+}
+
+/// Tasks that were taken together.
+#[derive(Debug, Default)]
+pub struct TaskBatch {
+    /// What is to be done.
+    pub tasks: Vec<FanoutTask>,
+    /// Where each partition goes on after them.
+    next: BTreeMap<i32, i64>,
+}
+
+/// The scanning thread's end: a member of the group of all scanners.
+pub struct KafkaTasks {
+    consumer: BaseConsumer<Logged>,
+    topic: String,
+    dead: DeadLetters,
+    closer: KafkaCloser,
+}
+
+impl KafkaTasks {
+    /// Joins the group.
+    pub fn new(settings: &Settings) -> Result<Self, KafkaRoadError> {
+        let consumer = BaseConsumer::from_config_and_context(&settings.fanout_consumer(), Logged)?;
+        let topic = settings.fanout_topic();
+        consumer.subscribe(&[&topic])?;
+        Ok(Self { consumer, topic, dead: DeadLetters::new(settings)?, closer: KafkaCloser::default() })
+    }
+
+    /// Ends it from another thread.
+    pub fn closer(&self) -> KafkaCloser {
+        self.closer.clone()
+    }
+
+    /// Up to `max` tasks, waiting up to `wait` for the first; none once closed. They come again,
+    /// here or elsewhere, unless [`KafkaTasks::done`] is called.
+    pub fn poll(&mut self, max: usize, wait: Duration) -> Option<TaskBatch> {
+        let mut batch = TaskBatch::default();
+        let until = clock::now() + wait;
+        while batch.tasks.len() < max {
+            if self.closer.is_closed() {
+                return None;
+            }
+            let left = until.saturating_duration_since(clock::now());
+            let left = if batch.next.is_empty() { left } else { Duration::ZERO };
+            match self.consumer.poll(left) {
+                Some(Ok(message)) => {
+                    match decode_fanout(header(&message, HEADER_VERSION), message.payload()) {
+                        Ok(task) => batch.tasks.push(task),
+                        Err(error) => {
+                            if !self.dead.put_message(&message, &error.to_string()) {
+                                go_back(&self.consumer, &message);
+                                break;
+                            }
+                        }
+                    }
+                    batch.next.insert(message.partition(), message.offset() + 1);
+                }
+                Some(Err(error)) => tracing::warn!(%error, "the consumer of tasks goes on"),
+                None if left.is_zero() || !batch.next.is_empty() => break,
+                None => {}
+            }
+        }
+        Some(batch)
+    }
+
+    /// Everything in the batch was done, and what that led to is durable.
+    pub fn done(&mut self, batch: &TaskBatch) {
+        let mut list = TopicPartitionList::with_capacity(batch.next.len());
+        for (partition, next) in &batch.next {
+            if let Err(error) = list.add_partition_offset(&self.topic, *partition, Offset::Offset(*next)) {
+                tracing::warn!(%error, "an offset of tasks can't be committed");
+            }
+        }
+        if list.count() > 0
+            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+        {
+            tracing::warn!(%error, "offsets of tasks can't be committed; they come again");
+        }
+    }
+}
+
+/// Reads the record again later.
+pub(super) fn go_back<C: rdkafka::consumer::ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    message: &rdkafka::message::BorrowedMessage<'_>,
+) {
+    let wait = Duration::from_secs(5);
+    let (partition, offset) = (message.partition(), Offset::Offset(message.offset()));
+    if let Err(error) = consumer.seek(message.topic(), partition, offset, wait) {
+        let error: KafkaError = error;
+        tracing::error!(%error, partition, "a record that can't be put aside can't be read again either");
+    }
+}

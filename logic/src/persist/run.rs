@@ -1,0 +1,368 @@
+//! The persister's thread: polls, persists whatever it takes, and follows its share of the
+//! partitions.
+
+use super::{Aside, Persister, ends};
+use crate::clock;
+use crate::decide::Decision;
+use crate::distribute::Batch;
+use crate::handoff;
+use crate::progress::Progress;
+use crate::store::StoreError;
+use bus::{Change, Poll, Polled, Polls, Skipped, StartError, UpstreamSource};
+use protocol::limits::WORKER_BATCH_RECORDS_MAX;
+use protocol::record::UpstreamRecord;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use thiserror::Error;
+use tokio::runtime::Runtime;
+
+/// How long a poll waits for the first record.
+const POLL_WAIT: Duration = Duration::from_millis(500);
+/// Pauses between tries while the store does not answer.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(5);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How often the road is told how far distribution has come.
+const COMMIT_EVERY_MS: u64 = 500;
+/// How long partitions that are given up wait for their last batch to be distributed; what is not
+/// by then is distributed again by the next owner.
+const RELEASE_WAIT_MS: u64 = 5_000;
+const RELEASE_STEP: Duration = Duration::from_millis(2);
+
+/// Why a persister can't go on.
+#[derive(Debug, Error)]
+pub enum Stopped {
+    /// The log does not hold what comes next.
+    #[error(transparent)]
+    Log(StartError),
+    /// The road can't be used.
+    #[error("messages can't be read: {0}")]
+    Road(String),
+}
+
+/// The thread's state.
+pub struct Run<U> {
+    persister: Persister,
+    source: U,
+    batches: handoff::Sender<Batch>,
+    progress: Arc<Progress>,
+    runtime: Runtime,
+    /// Set when the worker is to end even though the store does not answer; what is on a durable
+    /// road is persisted by the next one.
+    abandon: Arc<AtomicBool>,
+    pause: Duration,
+    paused: bool,
+    closed: bool,
+    share: Vec<Partition>,
+    /// Shares that came while the store did not answer.
+    assigned: VecDeque<Vec<u16>>,
+    committed_ms: u64,
+}
+
+/// What the run knows of a partition.
+#[derive(Debug, Clone, Copy, Default)]
+struct Partition {
+    owned: bool,
+    /// Everything below has been handed to the distributor.
+    handed: u64,
+    /// Everything below has been committed to the road.
+    committed: u64,
+}
+
+/// Records and what became of each.
+#[derive(Default)]
+struct Outcome {
+    records: Vec<Polled<UpstreamRecord>>,
+    decisions: Vec<Decision>,
+}
+
+impl Outcome {
+    fn append(&mut self, mut other: Self) {
+        self.records.append(&mut other.records);
+        self.decisions.append(&mut other.decisions);
+    }
+}
+
+impl<U: UpstreamSource> Run<U> {
+    /// A run of `persister` on the records of `source`.
+    pub fn new(
+        persister: Persister,
+        source: U,
+        batches: handoff::Sender<Batch>,
+        progress: Arc<Progress>,
+        runtime: Runtime,
+        abandon: Arc<AtomicBool>,
+    ) -> Self {
+        let share = vec![Partition::default(); usize::from(source.partitions())];
+        Self {
+            persister,
+            source,
+            batches,
+            progress,
+            runtime,
+            abandon,
+            pause: RETRY_PAUSE_MIN,
+            paused: false,
+            closed: false,
+            share,
+            assigned: VecDeque::new(),
+            committed_ms: 0,
+        }
+    }
+
+    /// Persists what comes until the road is closed, and hands each batch on once it is committed.
+    pub fn run(mut self) -> Result<(), Stopped> {
+        let mut polls = Polls::default();
+        while !self.closed {
+            let state = self.source.poll(WORKER_BATCH_RECORDS_MAX, POLL_WAIT, &mut polls);
+            let records = std::mem::take(&mut polls.records);
+            let skipped = std::mem::take(&mut polls.skipped);
+            if !records.is_empty() || !skipped.is_empty() {
+                self.take(records, skipped);
+            }
+            for change in polls.changes.drain(..) {
+                self.change(change);
+            }
+            while let Some(partitions) = self.assigned.pop_front() {
+                self.take_over(partitions)?;
+            }
+            self.commit();
+            self.see(state)?;
+        }
+        let owned: Vec<u16> = (0..).zip(&self.share).filter(|(_, p)| p.owned).map(|(p, _)| p).collect();
+        self.release(&owned);
+        Ok(())
+    }
+
+    fn see(&mut self, state: Poll) -> Result<(), Stopped> {
+        match state {
+            Poll::Open => {}
+            Poll::Closed => self.closed = true,
+            Poll::Failed(why) => return Err(Stopped::Road(why)),
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, records: Vec<Polled<UpstreamRecord>>, skipped: Vec<Skipped>) {
+        self.persister.stats.records.add(records.len() as u64);
+        self.measure_arrival(&records);
+        self.pause = RETRY_PAUSE_MIN;
+        let Outcome { records, decisions } = self.persist(records, &skipped);
+        if std::mem::take(&mut self.paused) {
+            self.source.resume();
+        }
+        let ends = ends(&records, &skipped);
+        for (partition, end) in &ends {
+            self.share[usize::from(*partition)].handed = *end;
+        }
+        let groups = self.persister.groups(&records);
+        self.batches.send(Batch { records, decisions, groups, ends, committed_at: clock::now() });
+    }
+
+    /// How long records were on their way, by the shard that they came from.
+    fn measure_arrival(&self, records: &[Polled<UpstreamRecord>]) {
+        let now = clock::now();
+        for Polled { record, .. } in records {
+            let took = now.0.saturating_sub(record.received_at.0);
+            self.persister.stats.upstream(record.origin.session.shard).record(took, 1);
+        }
+    }
+
+    /// Persists records, whatever it takes. Those of partitions that go to another worker meanwhile
+    /// are dropped: it polls them again.
+    fn persist(&mut self, mut records: Vec<Polled<UpstreamRecord>>, skipped: &[Skipped]) -> Outcome {
+        loop {
+            if records.is_empty() && skipped.is_empty() {
+                return Outcome::default();
+            }
+            let persisted = self.persister.persist_or_put_aside(&records, skipped, None);
+            match self.runtime.block_on(persisted) {
+                Ok(decisions) => return Outcome { records, decisions },
+                Err(StoreError::Data(error)) => return self.bisect(records, skipped, &error.to_string()),
+                Err(error) => {
+                    self.wait_for_store(&error);
+                    if self.is_abandoned() {
+                        return Outcome::default();
+                    }
+                    records.retain(|record| self.share[usize::from(record.partition)].owned);
+                }
+            }
+        }
+    }
+
+    /// The store refuses something in these records: halves on their own, down to the one that is
+    /// put aside with the reason.
+    fn bisect(
+        &mut self,
+        mut records: Vec<Polled<UpstreamRecord>>,
+        skipped: &[Skipped],
+        error: &str,
+    ) -> Outcome {
+        if records.len() <= 1 {
+            return self.put_aside(records, skipped, error);
+        }
+        let second = records.split_off(records.len() / 2);
+        let mut outcome = self.persist(records, &[]);
+        // What was skipped may lie behind all of the records, so it goes with the last.
+        outcome.append(self.persist(second, skipped));
+        outcome
+    }
+
+    fn put_aside(
+        &mut self,
+        records: Vec<Polled<UpstreamRecord>>,
+        skipped: &[Skipped],
+        reason: &str,
+    ) -> Outcome {
+        let Some(polled) = records.first() else { return Outcome::default() };
+        tracing::error!(reason, trace_id = %polled.record.trace_id, "the store refuses a message; it is put aside");
+        self.persister.stats.dead_letters.add(1);
+        let aside = Aside { reason, on_road: self.source.put_aside(polled, reason) };
+        loop {
+            let done = self.persister.persist_or_put_aside(&records, skipped, Some(aside));
+            match self.runtime.block_on(done) {
+                Ok(decisions) => return Outcome { records, decisions },
+                Err(error) => self.wait_for_store(&error),
+            }
+            if self.is_abandoned() || !self.share[usize::from(records[0].partition)].owned {
+                return Outcome::default();
+            }
+        }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandon.load(Ordering::Relaxed)
+    }
+
+    fn wait_for_store(&mut self, error: &StoreError) {
+        self.persister.stats.store_retries.add(1);
+        self.persister.stats.store_failing.add(1);
+        tracing::warn!(%error, pause_ms = self.pause.as_millis(), "the store did not take a batch; it is tried again");
+        self.idle(self.pause);
+        self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
+        // The connection may have failed at COMMIT: only the store knows how that ended. While it
+        // does not say, the fence refuses what was decided by the old state.
+        let _ = self.runtime.block_on(self.persister.reload());
+    }
+
+    /// Lets time pass while the road is polled, so that the share is kept, and changes are followed.
+    fn idle(&mut self, time: Duration) {
+        if !std::mem::replace(&mut self.paused, true) {
+            self.source.pause();
+        }
+        let until = clock::now().0 + time.as_millis() as u64;
+        let mut polls = Polls::default();
+        loop {
+            let left = until.saturating_sub(clock::now().0);
+            let state = self.source.poll(0, Duration::from_millis(left), &mut polls);
+            for change in polls.changes.drain(..) {
+                self.change(change);
+            }
+            // A failure shows again at the next poll of the main loop.
+            self.closed |= state == Poll::Closed;
+            if left == 0 || self.closed {
+                return std::thread::sleep(Duration::from_millis(left.min(1)));
+            }
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Assigned(partitions) => self.assigned.push_back(partitions),
+            Change::Revoked(partitions) => self.release(&partitions),
+            Change::Lost(partitions) => self.forget(&partitions),
+        }
+    }
+
+    /// Waits until what was handed on is distributed, then gives the partitions up.
+    fn release(&mut self, partitions: &[u16]) {
+        let behind = |run: &Self| {
+            partitions.iter().any(|p| {
+                let partition = run.share[usize::from(*p)];
+                partition.owned && run.progress.of(*p) < partition.handed
+            })
+        };
+        let until = clock::now().0 + RELEASE_WAIT_MS;
+        while behind(self) && clock::now().0 < until {
+            std::thread::sleep(RELEASE_STEP);
+        }
+        let positions = self.positions(partitions);
+        self.source.release(partitions, &positions);
+        self.forget(partitions);
+    }
+
+    fn forget(&mut self, partitions: &[u16]) {
+        for partition in partitions {
+            self.share[usize::from(*partition)] = Partition::default();
+        }
+        for waiting in &mut self.assigned {
+            waiting.retain(|partition| !partitions.contains(partition));
+        }
+    }
+
+    /// Continues partitions where the store says. Tries until it is done or they are gone again.
+    fn take_over(&mut self, partitions: Vec<u16>) -> Result<(), Stopped> {
+        // Kept where a change finds it.
+        self.assigned.push_front(partitions);
+        self.pause = RETRY_PAUSE_MIN;
+        loop {
+            let reloaded = self.runtime.block_on(self.persister.reload());
+            let Some(partitions) = self.assigned.front().filter(|p| !p.is_empty()) else { break };
+            let next = |partition: &u16| (*partition, self.persister.next_offset(*partition));
+            let positions: Vec<_> = partitions.iter().map(next).collect();
+            match reloaded.map(|()| self.source.start(&positions)) {
+                Ok(Ok(())) => {
+                    self.own(&positions);
+                    break;
+                }
+                Ok(Err(error @ StartError::OutsideLog { .. })) => return Err(Stopped::Log(error)),
+                Ok(Err(error)) => tracing::warn!(%error, "partitions can't be started yet; tried again"),
+                Err(error) => tracing::warn!(%error, "the store does not say where to go on; asked again"),
+            }
+            self.idle(self.pause);
+            self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
+            if self.is_abandoned() {
+                break;
+            }
+        }
+        self.assigned.pop_front();
+        if std::mem::take(&mut self.paused) {
+            self.source.resume();
+        }
+        Ok(())
+    }
+
+    fn own(&mut self, positions: &[(u16, u64)]) {
+        for (partition, next_offset) in positions {
+            self.share[usize::from(*partition)] = Partition { owned: true, handed: 0, committed: 0 };
+            tracing::info!(partition, next_offset, "a partition is this worker's");
+        }
+    }
+
+    /// How far these partitions are distributed, where that is news to the road.
+    fn positions(&self, partitions: &[u16]) -> Vec<(u16, u64)> {
+        let news = partitions.iter().filter_map(|partition| {
+            let known = self.share[usize::from(*partition)];
+            let reached = self.progress.of(*partition).min(known.handed);
+            (known.owned && reached > known.committed).then_some((*partition, reached))
+        });
+        news.collect()
+    }
+
+    fn commit(&mut self) {
+        let now = clock::now().0;
+        if now < self.committed_ms + COMMIT_EVERY_MS {
+            return;
+        }
+        self.committed_ms = now;
+        let all: Vec<u16> = (0..self.share.len() as u16).collect();
+        let positions = self.positions(&all);
+        if !positions.is_empty() {
+            self.source.commit(&positions);
+            for (partition, position) in positions {
+                self.share[usize::from(partition)].committed = position;
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! A worker's share of the partitions changes while it works.
+
+use crate::persister::record;
+use crate::places::{Database, PARTITIONS, runtime};
+use crate::thread::{Call, Thread};
+use bus::{Change, Skipped};
+use logic::decide::Decision;
+use logic::store::Backend;
+use logic::store::mysql::MySqlConfig;
+
+fn run(test: impl FnOnce(&MySqlConfig)) {
+    let database = Database::make();
+    let backend = database.backend();
+    runtime().block_on(async { backend.prepare(PARTITIONS).await.unwrap() });
+    test(&backend);
+}
+
+fn partition() -> u16 {
+    record("single_1_2", 1, "a", "x", 0).partition
+}
+
+#[test]
+fn a_share_is_continued_where_the_store_says() {
+    run(|backend| {
+        let first = Thread::start(backend.clone(), true);
+        first.decide(&[record("single_1_2", 1, "a", "x", 0), record("single_1_2", 1, "b", "x", 1)]);
+        first.end().0.unwrap();
+        let second = Thread::start(backend.clone(), true);
+        second.decide(&[record("single_1_2", 1, "c", "x", 2)]);
+        let (ended, calls) = second.end();
+        ended.unwrap();
+        let Call::Start(positions) = &calls[0] else { panic!("{calls:?}") };
+        assert!(positions.contains(&(partition(), 2)), "{positions:?}");
+    });
+}
+
+#[test]
+fn what_is_given_up_is_committed_as_far_as_it_is_distributed() {
+    run(|backend| {
+        let thread = Thread::start(backend.clone(), true);
+        let batch = thread.take(
+            vec![record("single_1_2", 1, "a", "x", 0)],
+            vec![Skipped { partition: partition(), offset: 1 }],
+        );
+        assert_eq!(batch.ends, [(partition(), 2)], "what was skipped counts, too");
+        thread.progress.reached(&batch.ends);
+        thread.change(Change::Revoked(vec![partition()]));
+        let (_, calls) = thread.end();
+        assert_eq!(calls[1], Call::Release(vec![partition()], vec![(partition(), 2)]), "{calls:?}");
+        let Call::Release(rest, none) = &calls[2] else { panic!("{calls:?}") };
+        assert!(!rest.contains(&partition()) && none.is_empty(), "{calls:?}");
+    });
+}
+
+#[test]
+fn what_is_lost_is_neither_released_nor_committed() {
+    run(|backend| {
+        let thread = Thread::start(backend.clone(), true);
+        let batch = thread.take(vec![record("single_1_2", 1, "a", "x", 0)], vec![]);
+        thread.progress.reached(&batch.ends);
+        thread.change(Change::Lost(vec![partition()]));
+        let (_, calls) = thread.end();
+        for call in &calls {
+            if let Call::Release(partitions, positions) = call {
+                assert!(!partitions.contains(&partition()) && positions.is_empty(), "{calls:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_owner_that_was_away_decides_again_by_what_its_successor_stored() {
+    run(|backend| {
+        let away = Thread::start(backend.clone(), true);
+        away.decide(&[record("single_1_2", 1, "a", "x", 0)]);
+        let successor = Thread::start(backend.clone(), true);
+        successor.decide(&[record("single_1_2", 1, "b", "x", 1), record("single_1_2", 2, "c", "x", 2)]);
+        // It polled these before it was stopped, and goes on as if nothing had happened.
+        let late = away.decide(&[record("single_1_2", 1, "b", "x", 1), record("single_1_2", 2, "c", "x", 2)]);
+        assert!(
+            matches!(late[..], [Decision::Repeat(b), Decision::Repeat(c)] if (b.seq, c.seq) == (2, 3)),
+            "{late:?}"
+        );
+        assert_eq!(away.stats.fence_lost.get(), 1);
+    });
+}
