@@ -23,9 +23,9 @@ fn on_server(server: &str, sql: String) -> Vec<sqlx::mysql::MySqlRow> {
 
 #[test]
 fn a_worker_talks_over_mysql_through_as_many_connections_as_it_says() {
-    let server = std::env::var("RINGWAY_TEST_MYSQL").expect(
-        "RINGWAY_TEST_MYSQL says where the tests find MySQL: run scripts/services up mysql, then \
-         export RINGWAY_TEST_MYSQL=mysql://root@127.0.0.1:13306",
+    let server = std::env::var("TEST_MYSQL").expect(
+        "TEST_MYSQL says where the tests find MySQL: run scripts/services up mysql, then \
+         export TEST_MYSQL=mysql://root@127.0.0.1:13306",
     );
     let name = format!("ringway_worker_{}", std::process::id());
     on_server(&server, format!("CREATE DATABASE {name}"));

@@ -18,6 +18,8 @@ const EXAMPLES: &str = "Examples:
   ringway dev                        everything in one process, data in ./data
   ringway token --user 7             a token for user 7, on stdout
   ringway dev --shards 2 --listen 0.0.0.0:9000
+  ringway gateway --config gateway.toml      clients' sockets, in front of Kafka
+  ringway logic --config logic.toml          a worker behind it, with the API and the page
   ringway doctor                     what this machine lacks, and the commands that change it
   ringway load quick                 100 clients on that server, and whether anything was lost
 
@@ -29,6 +31,10 @@ Exit codes: 0 ok, 1 the doctor found what prevents running, 64 usage, 65 no ledg
 pub(crate) enum Command {
     /// Gateway, worker and store in one process, with nothing to install
     Dev(Box<Dev>),
+    /// Clients' sockets, in front of Kafka and Redis
+    Gateway(Box<Gateway>),
+    /// A worker over Kafka, MySQL and Redis, with the HTTP API and the page
+    Logic(Box<Logic>),
     /// Print a development token
     Token(Token),
     /// Check whether this machine is as it should be, and how to change it
@@ -93,6 +99,150 @@ impl Dev {
             flag("engine.cores", "--cores", &self.cores),
             flag("limits.connections_max", "--connections-max", &self.connections_max),
         ]
+    }
+}
+
+const GATEWAY_EXAMPLES: &str = "Examples:
+  ringway gateway --config gateway.toml
+  ringway gateway --config gateway.toml --id gateway-2 --listen 0.0.0.0:8080 --shards 4
+  RINGWAY_KAFKA__BROKERS=k1:9092,k2:9092 RINGWAY_REDIS__URL=redis://r:6379 ringway gateway
+  ringway gateway --config gateway.toml --print-config
+
+A gateway needs an id of its own; one that is alive elsewhere is refused. docs/configuration.md has
+every setting, docs/operations.md what to run where. SIGTERM drains: acks go out, sessions are
+closed with a hint when to come back, the lease is given up. SIGHUP reads the keys of tokens again.
+Exit codes: 0 ok, 64 usage, 69 unavailable, 78 configuration.";
+
+#[derive(Debug, Clone, Args, Default)]
+#[command(after_help = GATEWAY_EXAMPLES)]
+pub(crate) struct Gateway {
+    /// Where clients connect (the socket is at /ws) [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Where /livez, /readyz and /metrics are served [default: 127.0.0.1:8082]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) admin: Option<String>,
+    /// Its name, which no other gateway has [default: gateway-1]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) id: Option<String>,
+    /// Shards, each with its own ring and table of sockets [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<String>,
+    /// Cores that shards are pinned to, in turn, such as 0,1 [default: not pinned]
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cores: Option<String>,
+    /// Connections per shard; beyond it a client is told 503 [default: 18000]
+    #[arg(long, value_name = "N")]
+    pub(crate) connections_max: Option<String>,
+    /// A TOML file with settings
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the settings in force as TOML, each with where it comes from, and end
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+impl Gateway {
+    /// The flags that are settings.
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        let flag = |key, name, value: &Option<String>| Flag { key, name, value: value.clone() };
+        vec![
+            flag("listen", "--listen", &self.listen),
+            flag("admin", "--admin", &self.admin),
+            flag("gateway.id", "--id", &self.id),
+            flag("engine.shards", "--shards", &self.shards),
+            flag("engine.cores", "--cores", &self.cores),
+            flag("limits.connections_max", "--connections-max", &self.connections_max),
+        ]
+    }
+}
+
+const LOGIC_EXAMPLES: &str = "Examples:
+  ringway logic --config logic.toml
+  ringway logic --config logic.toml --http 0.0.0.0:8081
+  RINGWAY_MYSQL__URL=mysql://ringway:secret@db/ringway ringway logic --config logic.toml
+  ringway logic --config logic.toml --print-config
+
+Any number of workers share the partitions; one that joins or leaves moves some of them. SIGTERM
+finishes the present batch and leaves; SIGHUP reads the keys of tokens again. docs/configuration.md
+has every setting, docs/operations.md what to run where.
+Exit codes: 0 ok, 64 usage, 69 unavailable, 78 configuration.";
+
+#[derive(Debug, Clone, Args, Default)]
+#[command(after_help = LOGIC_EXAMPLES)]
+pub(crate) struct Logic {
+    /// What to do instead of working
+    #[command(subcommand)]
+    pub(crate) call: Option<LogicCall>,
+    /// Where the page and the HTTP API are served [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) http: Option<String>,
+    /// Where /livez, /readyz and /metrics are served [default: 127.0.0.1:8083]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) admin: Option<String>,
+    /// A TOML file with settings
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the settings in force as TOML, each with where it comes from, and end
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+const LETTERS_EXAMPLES: &str = "Examples:
+  ringway logic --config logic.toml dead-letters list
+  ringway logic --config logic.toml dead-letters show 12
+  ringway logic --config logic.toml dead-letters replay 12
+
+A record that nobody can read, or that the store refuses, is put aside with the reason. A replayed
+one goes into the partition that it belongs to; if it is still bad it comes back under a new offset.
+Exit codes: 0 ok, 64 usage, 69 unavailable, 78 configuration.";
+
+const EPOCH_EXAMPLES: &str = "Examples:
+  ringway logic --config logic.toml new-epoch          how things stand; changes nothing
+  ringway logic --config logic.toml new-epoch --yes
+
+After Kafka has lost its log, or the topic was made anew with another number of partitions: stop all
+workers, run this, start them. What is persisted stays; ids of new messages have the next epoch in
+them, so none is given twice.
+Exit codes: 0 ok, 64 usage, 69 unavailable or not confirmed, 78 configuration.";
+
+/// What an operator asks of a worker's world.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum LogicCall {
+    /// Records that were put aside: see them, put them back
+    #[command(subcommand, after_help = LETTERS_EXAMPLES)]
+    DeadLetters(DeadLetterCall),
+    /// Go on from the log there is now, after the old one was lost
+    #[command(after_help = EPOCH_EXAMPLES)]
+    NewEpoch {
+        /// Do it
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// What an operator asks of the dead letters.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum DeadLetterCall {
+    /// The oldest, a line each
+    List,
+    /// One of them, whole
+    Show {
+        /// Its offset, as in the list
+        offset: i64,
+    },
+    /// Put it back where it belongs
+    Replay {
+        /// Its offset, as in the list
+        offset: i64,
+    },
+}
+
+impl Logic {
+    /// The flags that are settings.
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        let flag = |key, name, value: &Option<String>| Flag { key, name, value: value.clone() };
+        vec![flag("http", "--http", &self.http), flag("admin", "--admin", &self.admin)]
     }
 }
 

@@ -6,9 +6,10 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::health::{Health, parts};
 use crate::metrics::Sources;
-use crate::reload::Reload;
+use crate::reload::{Load, Reload};
+use crate::signals;
 use crate::token::since_1970;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use bus::Depths;
 use bus::ShardInbox;
 use bus::directory::LiveGateway;
@@ -25,14 +26,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// How long commands that were taken may be on their way before sessions are closed all the same.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
 const SETTLE_STEP: Duration = Duration::from_millis(10);
-/// How often the parts are looked after.
-const WATCH: Duration = Duration::from_millis(200);
 
 /// Runs until SIGINT or SIGTERM, then drains. Tokens are checked with the keys and with the
 /// development key.
@@ -42,7 +39,7 @@ pub(crate) fn run(args: &cli::Dev, config: &Config, keys: &[KeySource]) -> Resul
     let health = Arc::new(Health::default());
     let admin = admin::serve(config.admin, Arc::clone(&health))?;
     let key = data.key()?;
-    let reload = Reload::new(args, config, keys, &key, origins(config));
+    let reload = Reload::new(loader(args), config.settings.clone(), keys, Some(&key), origins(config));
     let gateway_id = GatewayId::new("dev").expect("a valid id");
     let shards = config.engine.shards;
 
@@ -57,7 +54,7 @@ pub(crate) fn run(args: &cli::Dev, config: &Config, keys: &[KeySource]) -> Resul
         socket_url: socket_url(config.listen),
         origins: config.origins.clone(),
         large_group_members: config.logic.large_group_members,
-        world: config.limits.world,
+        world: config.world,
     };
     let boot_epoch = boot_epoch()?;
     let live = LiveGateway { id: gateway_id, boot_epoch, shards };
@@ -79,20 +76,23 @@ pub(crate) fn run(args: &cli::Dev, config: &Config, keys: &[KeySource]) -> Resul
         Chat::new(uplink, Parser::new(), gateway_id, boot_epoch, shard)
     })?;
     drop(uplinks);
-    let sources = Sources {
-        health: Arc::clone(&health),
-        shards: gateway.stats().to_vec(),
-        inboxes: gateway.inboxes().to_vec(),
-        depths: road.depths.clone(),
-        worker: Arc::clone(worker.stats()),
-    };
-    admin.show(sources);
+    admin.show(Sources::dev(&health, &gateway, road.depths.clone(), &worker));
     health.started(parts::gateway(&gateway).into_iter().chain(parts::worker(&worker)).collect());
     greet(config, &gateway, &worker, admin.address);
 
     let running = Running { health, gateway, worker, closer: road.closer, depths: road.depths, reload };
-    let reason = running.wait()?;
-    running.drain(reason)
+    let failure = signals::wait(|| running.reload.reload(Some(&running.gateway)), || running.failure())?;
+    running.drain(failure)
+}
+
+/// Reads settings and keys again.
+fn loader(args: &cli::Dev) -> Load {
+    let args = args.clone();
+    Box::new(move || {
+        let config = Config::load(args.config.as_deref(), &args.flags())?;
+        let keys = config.keys()?;
+        Ok((config.settings, keys))
+    })
 }
 
 /// How a page finds the socket: where it listens on every address, at the host the page came from.
@@ -115,7 +115,7 @@ fn origins(config: &Config) -> Vec<String> {
 }
 
 /// Distinct at each start, ascending: microseconds since 1970.
-fn boot_epoch() -> Result<u64> {
+pub(crate) fn boot_epoch() -> Result<u64> {
     Ok(since_1970()?.as_micros() as u64)
 }
 
@@ -143,32 +143,15 @@ struct Running {
 }
 
 impl Running {
-    /// Waits for a signal, or for a part to fail.
-    fn wait(&self) -> Result<Option<&'static str>> {
-        let runtime = Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
-        runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-            let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-            let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-            loop {
-                tokio::select! {
-                    _ = hang_up.recv() => self.reload.reload(&self.gateway),
-                    _ = terminate.recv() => return Ok(None),
-                    _ = interrupt.recv() => return Ok(None),
-                    () = tokio::time::sleep(WATCH) => {}
-                }
-                if self.gateway.has_failed() {
-                    return Ok(Some("a shard has failed"));
-                }
-                if !self.worker.is_healthy() {
-                    return Ok(Some("a thread of the worker has ended"));
-                }
-            }
-        })
+    fn failure(&self) -> Option<String> {
+        if self.gateway.has_failed() {
+            return Some("a shard has failed".to_owned());
+        }
+        (!self.worker.is_healthy()).then(|| "a thread of the worker has ended".to_owned())
     }
 
     /// No commands any more; what is on its way settles; sessions close; the rest is persisted.
-    fn drain(self, failure: Option<&'static str>) -> Result<()> {
+    fn drain(self, failure: Option<String>) -> Result<()> {
         tracing::info!("draining: no new connections and commands, then close 1001");
         self.health.draining();
         self.gateway.stop_taking();

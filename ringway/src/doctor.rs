@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Doctor) -> ExitCode {
         connections_max: args.connections_max.clone(),
         ..Dev::default()
     };
-    let config = match Config::load(&dev) {
+    let config = match Config::load(dev.config.as_deref(), &dev.flags()) {
         Ok(config) => config,
         Err(faults) => return report(Err(faults.into()), exit::CONFIG),
     };

@@ -6,17 +6,23 @@ mod config;
 mod data_dir;
 mod dev;
 mod doctor;
+mod gateway;
 mod health;
 mod load;
 mod metrics;
+mod operator;
 mod reload;
+mod signals;
 mod token;
+mod worker;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 use cli::{Cli, Command};
-use config::{Config, Faults};
+use config::{Config, Faults, Flag, Loaded, Sections};
+use protocol::token::KeySource;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -48,23 +54,44 @@ fn main() -> ExitCode {
         Command::Token(args) => report(token::run(&args), exit::UNAVAILABLE),
         Command::Doctor(args) => doctor::run(&args),
         Command::Load(args) => load::run(&args),
-        Command::Dev(args) => match run_dev(&args) {
-            Ok(code) => code,
-            Err(faults) => report(Err(faults.into()), exit::CONFIG),
-        },
+        Command::Dev(args) => {
+            let run = |config: &Config, keys: &[_]| dev::run(&args, config, keys);
+            serve(args.config.as_deref(), &args.flags(), args.print_config, run)
+        }
+        Command::Gateway(args) => {
+            let run = |config: &gateway::Config, keys: &[_]| gateway::run(&args, config, keys);
+            serve(args.config.as_deref(), &args.flags(), args.print_config, run)
+        }
+        Command::Logic(args) => {
+            let run = |config: &worker::Config, keys: &[_]| worker::run(&args, config, keys);
+            serve(args.config.as_deref(), &args.flags(), args.print_config, run)
+        }
     }
 }
 
-fn run_dev(args: &cli::Dev) -> Result<ExitCode, Faults> {
-    let config = Config::load(args)?;
-    if args.print_config {
+/// Reads the configuration, and prints it or runs with it.
+fn serve<T: Sections>(
+    file: Option<&Path>,
+    flags: &[Flag],
+    print: bool,
+    run: impl FnOnce(&Loaded<T>, &[KeySource]) -> anyhow::Result<()>,
+) -> ExitCode {
+    let refused = |faults: Faults| report(Err(faults.into()), exit::CONFIG);
+    let config = match Loaded::<T>::load(file, flags) {
+        Ok(config) => config,
+        Err(faults) => return refused(faults),
+    };
+    if print {
         // A reader such as `head` may have gone.
         let _ = std::io::stdout().write_all(config::print(&config.settings).as_bytes());
-        return Ok(ExitCode::SUCCESS);
+        return ExitCode::SUCCESS;
     }
-    let keys = config.auth.sources()?;
+    let keys = match config.keys() {
+        Ok(keys) => keys,
+        Err(faults) => return refused(faults),
+    };
     start_log();
-    Ok(report(dev::run(args, &config, &keys), exit::UNAVAILABLE))
+    report(run(&config, &keys), exit::UNAVAILABLE)
 }
 
 fn start_log() {

@@ -1,46 +1,40 @@
 //! SIGHUP: the keys of tokens are read again. Who is connected stays connected.
 
-use crate::cli;
-use crate::config::{Config, Faults};
+use crate::config::{Faults, Setting, changed};
 use engine::gateway::Gateway;
 use engine::session::Policy;
 use protocol::token::{KeyKind, KeySource, Keys};
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// Reads all settings and the keys again.
+pub(crate) type Load = Box<dyn Fn() -> Result<(Vec<Setting>, Vec<KeySource>), Faults>>;
+
 /// The keys in force, and what it takes to read them again.
 pub(crate) struct Reload {
-    args: cli::Dev,
-    started_with: Config,
-    dev_key: Vec<u8>,
+    load: Load,
+    started_with: Vec<Setting>,
+    dev_key: Option<Vec<u8>>,
     origins: Vec<String>,
     /// For the worker's HTTP API; shards get theirs by their inboxes.
     keys: watch::Sender<Keys>,
 }
 
 impl Reload {
-    /// With the keys of the configuration and, beside them, the development key.
+    /// With the keys of the configuration and, where there is one, the development key.
     pub(crate) fn new(
-        args: &cli::Dev,
-        config: &Config,
+        load: Load,
+        started_with: Vec<Setting>,
         sources: &[KeySource],
-        dev_key: &[u8],
+        dev_key: Option<&[u8]>,
         origins: Vec<String>,
     ) -> Self {
         if !sources.is_empty() {
-            tracing::info!(
-                keys = sources.len(),
-                kids = kids(sources),
-                "tokens are checked with these keys, too"
-            );
+            tracing::info!(keys = sources.len(), kids = kids(sources), "tokens are checked with these keys");
         }
-        Self {
-            args: args.clone(),
-            started_with: config.clone(),
-            dev_key: dev_key.to_vec(),
-            origins,
-            keys: watch::Sender::new(keys(sources, dev_key)),
-        }
+        let dev_key = dev_key.map(<[u8]>::to_vec);
+        let keys = watch::Sender::new(keys(sources, dev_key.as_deref()));
+        Self { load, started_with, dev_key, origins, keys }
     }
 
     /// The keys, as they are from time to time.
@@ -54,22 +48,25 @@ impl Reload {
     }
 
     /// Reads the keys again; what can't be read leaves the old ones in force.
-    pub(crate) fn reload(&self, gateway: &Gateway) {
-        let (config, sources) = match self.read() {
+    pub(crate) fn reload(&self, gateway: Option<&Gateway>) {
+        let (settings, sources) = match (self.load)() {
             Ok(read) => read,
             Err(faults) => {
                 return tracing::error!(reason = %faults, "SIGHUP: the keys of tokens stay as they were");
             }
         };
-        self.keys.send_replace(keys(&sources, &self.dev_key));
-        gateway.set_policy(&self.policy());
+        self.keys.send_replace(keys(&sources, self.dev_key.as_deref()));
+        if let Some(gateway) = gateway {
+            gateway.set_policy(&self.policy());
+        }
         tracing::info!(
             keys = sources.len(),
             kids = kids(&sources),
-            "SIGHUP: tokens are checked with these keys, and with the development key"
+            dev_key = self.dev_key.is_some(),
+            "SIGHUP: tokens are checked with these keys"
         );
-        let others: Vec<_> =
-            config.changed_since(&self.started_with).filter(|key| *key != "auth.keys").collect();
+        let mut others = changed(&settings, &self.started_with);
+        others.retain(|key| *key != "auth.keys");
         if !others.is_empty() {
             tracing::warn!(
                 settings = others.join(", "),
@@ -77,17 +74,11 @@ impl Reload {
             );
         }
     }
-
-    fn read(&self) -> Result<(Config, Vec<KeySource>), Faults> {
-        let config = Config::load(&self.args)?;
-        let sources = config.auth.sources()?;
-        Ok((config, sources))
-    }
 }
 
-fn keys(sources: &[KeySource], dev_key: &[u8]) -> Keys {
-    let dev = KeySource { kind: KeyKind::HS256, kid: None, material: dev_key.to_vec() };
-    let all: Vec<_> = sources.iter().cloned().chain([dev]).collect();
+fn keys(sources: &[KeySource], dev_key: Option<&[u8]>) -> Keys {
+    let dev = dev_key.map(|key| KeySource { kind: KeyKind::HS256, kid: None, material: key.to_vec() });
+    let all: Vec<_> = sources.iter().cloned().chain(dev).collect();
     Keys::new(&all).expect("each was judged when it was read")
 }
 

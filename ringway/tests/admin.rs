@@ -16,13 +16,32 @@ impl Server {
     fn start() -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let any = "127.0.0.1:0";
-        let mut process = Command::new(env!("CARGO_BIN_EXE_ringway"))
-            .args(["dev", "--shards", "2", "--listen", any, "--http", any, "--admin", any, "--data"])
-            .arg(data.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("it runs");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        command.args(["dev", "--shards", "2", "--listen", any, "--http", any, "--admin", any, "--data"]);
+        command.arg(data.path());
+        Self::run(command, data)
+    }
+
+    /// A `ringway gateway` over the services of the tests.
+    fn gateway() -> Self {
+        let service = |name: &str| {
+            std::env::var(name)
+                .unwrap_or_else(|_| panic!("{name} says where the tests find it: scripts/services up"))
+        };
+        let prefix = format!("admin-{}-", std::process::id());
+        let any = "127.0.0.1:0";
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        command.args(["gateway", "--shards", "2", "--listen", any, "--admin", any]);
+        command
+            .env("RINGWAY_KAFKA__BROKERS", service("TEST_KAFKA"))
+            .env("RINGWAY_REDIS__URL", service("TEST_REDIS"));
+        command.env("RINGWAY_KAFKA__TOPIC_PREFIX", &prefix).env("RINGWAY_REDIS__KEY_PREFIX", &prefix);
+        command.env("RINGWAY_KAFKA__REPLICATION_FACTOR", "1").env("RINGWAY_KAFKA__UPSTREAM_PARTITIONS", "2");
+        Self::run(command, tempfile::tempdir().expect("a directory"))
+    }
+
+    fn run(mut command: Command, data: tempfile::TempDir) -> Self {
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("it runs");
         let told = BufReader::new(process.stdout.take().expect("piped")).lines().map_while(Result::ok);
         let admin = told.filter_map(|line| {
             let rest = line.trim_start().strip_prefix("admin")?.trim_start().strip_prefix("http://")?;
@@ -113,18 +132,44 @@ fn served(text: &str) -> BTreeMap<String, Metric> {
     families.into_iter().map(named).collect()
 }
 
-#[test]
-fn the_page_has_every_metric_that_is_served_and_no_other() {
-    let server = Server::start();
+/// The page, and the part of it that is about a gateway of separate processes.
+fn page() -> (BTreeMap<String, Metric>, BTreeMap<String, Metric>) {
+    let page = include_str!("../../docs/metrics.md");
+    let (page, road) = page.split_once("## A gateway's road").expect("it has that part");
+    (told(page), told(road))
+}
+
+fn figures(server: &Server) -> BTreeMap<String, Metric> {
     let (status, text) = server.get("/metrics");
     assert_eq!(status, 200);
     assert!(text.ends_with("# EOF\n"), "{text}");
-    let (served, told) = (served(&text), told(include_str!("../../docs/metrics.md")));
+    served(&text)
+}
+
+fn are_as_told(told: &BTreeMap<String, Metric>, served: &BTreeMap<String, Metric>) {
+    for (name, metric) in served {
+        assert_eq!(told.get(name), Some(metric), "{name}");
+    }
+}
+
+#[test]
+fn the_page_has_every_metric_that_is_served_and_no_other() {
+    let (told, _) = page();
+    let served = figures(&Server::start());
     let names = |metrics: &BTreeMap<String, Metric>| metrics.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&told), names(&served));
-    for (name, metric) in &served {
-        assert_eq!(&told[name], metric, "{name}");
-    }
+    are_as_told(&told, &served);
+}
+
+#[test]
+fn a_gateway_of_its_own_serves_the_figures_of_its_road_and_none_of_a_worker() {
+    let (mut told, road) = page();
+    let served = figures(&Server::gateway());
+    let missing: Vec<_> = road.keys().filter(|name| !served.contains_key(*name)).collect();
+    assert!(missing.is_empty(), "told, and not served: {missing:?}");
+    assert!(served.keys().all(|name| !name.starts_with("ringway_worker_")));
+    told.extend(road);
+    are_as_told(&told, &served);
 }
 
 #[test]

@@ -34,7 +34,7 @@ statement that commits by itself, over one connection of the same driver.";
 #[command(after_help = EXAMPLES)]
 struct Args {
     /// The server
-    #[arg(long, env = "RINGWAY_TEST_MYSQL", default_value = "mysql://root@127.0.0.1:13306")]
+    #[arg(long, env = "TEST_MYSQL", default_value = "mysql://root@127.0.0.1:13306")]
     server: String,
     /// Messages per pass, in batches of 500
     #[arg(long, default_value_t = 50_000)]

@@ -61,6 +61,17 @@ pub fn ensure_shared(settings: &Settings) -> Result<Partitions, KafkaRoadError> 
     Ok(Partitions { upstream: count(0), query: count(1), fanout: count(2) })
 }
 
+/// Where each partition of `im-upstream` is written next.
+pub fn next_offsets(settings: &Settings, partitions: Partitions) -> Result<Vec<u64>, KafkaRoadError> {
+    let admin = Admin::new(settings)?;
+    let topic = settings.upstream_topic();
+    let next = |partition: u16| {
+        let marks = admin.client.inner().fetch_watermarks(&topic, partition.into(), settings.wait);
+        Ok(marks.map(|(_, high)| high as u64)?)
+    };
+    (0..partitions.upstream).map(next).collect()
+}
+
 /// Makes a gateway's own topic, or grows it to a partition per shard.
 pub fn ensure_gateway(settings: &Settings, gateway: GatewayId, shards: u16) -> Result<(), KafkaRoadError> {
     let name = settings.downstream_topic(gateway);

@@ -18,7 +18,7 @@ mod upstream;
 pub use client::{KafkaCloser, KafkaRoadError};
 pub use dead_letters::{DeadLetter, DeadLetters, ReplayError};
 pub use downlink::{Delivery, KafkaDownlink};
-pub use gateway::{GatewayRoad, GatewayStats, KafkaUplink, PendingBounds, Started};
+pub use gateway::{GatewayRoad, GatewayStats, KafkaUplink, PendingBounds, RoadCounts, Started};
 pub use queries::KafkaQueries;
 pub use settings::Settings;
 pub use tasks::{KafkaTasks, TaskBatch, TaskProducer};

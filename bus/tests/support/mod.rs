@@ -134,7 +134,7 @@ fn service(name: &str) -> String {
 
 /// Kafka as the environment names it, with topics of this test's own.
 pub(crate) fn kafka() -> Settings {
-    let mut settings = Settings::new(service("RINGWAY_TEST_KAFKA"));
+    let mut settings = Settings::new(service("TEST_KAFKA"));
     settings.prefix = own_prefix();
     settings.upstream_partitions = 8;
     settings.query_partitions = 4;
@@ -143,7 +143,7 @@ pub(crate) fn kafka() -> Settings {
 
 /// Redis as the environment names it, with keys of this test's own.
 pub(crate) fn redis() -> bus::directory::redis::Settings {
-    let mut settings = bus::directory::redis::Settings::new(service("RINGWAY_TEST_REDIS"));
+    let mut settings = bus::directory::redis::Settings::new(service("TEST_REDIS"));
     settings.prefix = own_prefix();
     settings
 }

@@ -37,7 +37,7 @@ pub(crate) fn on_mysql(test: impl AsyncFnOnce(&dyn Backend)) {
     });
 }
 
-/// A database of one test, on the server that `RINGWAY_TEST_MYSQL` names; dropped with it.
+/// A database of one test, on the server that `TEST_MYSQL` names; dropped with it.
 pub(crate) struct Database {
     server: String,
     name: String,
@@ -46,9 +46,9 @@ pub(crate) struct Database {
 impl Database {
     pub(crate) fn make() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let server = std::env::var("RINGWAY_TEST_MYSQL").expect(
-            "RINGWAY_TEST_MYSQL says where the tests find MySQL: run scripts/services up mysql, then \
-             export RINGWAY_TEST_MYSQL=mysql://root@127.0.0.1:13306",
+        let server = std::env::var("TEST_MYSQL").expect(
+            "TEST_MYSQL says where the tests find MySQL: run scripts/services up mysql, then \
+             export TEST_MYSQL=mysql://root@127.0.0.1:13306",
         );
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let database = Self { server, name: format!("ringway_test_{}_{number}", std::process::id()) };

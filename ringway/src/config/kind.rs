@@ -1,6 +1,7 @@
 //! What settings may hold: reading a value from any layer, and showing it as TOML.
 
 use crate::cli::duration;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
@@ -249,6 +250,91 @@ impl Kind for Origin {
 
     fn range(&self) -> String {
         "origins".to_owned()
+    }
+}
+
+/// A text of some form.
+pub(super) struct Text {
+    /// In words.
+    pub(super) what: &'static str,
+    /// Whether a text is one.
+    pub(super) good: fn(&str) -> bool,
+}
+
+impl Kind for Text {
+    type Value = String;
+
+    fn read(&self, raw: &Raw<'_>) -> Result<String, Wrong> {
+        let text = raw.string().filter(|text| (self.good)(text));
+        text.map(str::to_owned).ok_or_else(|| raw.wrong(self.what))
+    }
+
+    fn show(&self, value: &String) -> Value {
+        value.as_str().into()
+    }
+
+    fn range(&self) -> String {
+        self.what.to_owned()
+    }
+}
+
+/// A URL of some scheme. What it holds as a password is not shown.
+pub(super) struct Url(pub(super) &'static str);
+
+impl Kind for Url {
+    type Value = String;
+
+    fn read(&self, raw: &Raw<'_>) -> Result<String, Wrong> {
+        let rest = raw.string().and_then(|text| text.strip_prefix(self.0)?.strip_prefix("://"));
+        match rest {
+            Some(rest) if !rest.is_empty() => Ok(format!("{}://{rest}", self.0)),
+            _ => Err(Wrong { got: Some("something else".into()), ..raw.wrong(self.range()) }),
+        }
+    }
+
+    fn show(&self, value: &String) -> Value {
+        masked(value).into()
+    }
+
+    fn range(&self) -> String {
+        format!("{}://…", self.0)
+    }
+}
+
+/// A URL without its password.
+fn masked(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    match rest.rsplit_once('@').map(|(user, host)| (user.split_once(':'), host)) {
+        Some((Some((user, _)), host)) => format!("{scheme}://{user}:***@{host}"),
+        _ => url.to_owned(),
+    }
+}
+
+/// Names and values that are handed to a library as they are; in the file only. Values are not
+/// shown: they may be secrets.
+pub(super) struct Properties;
+
+impl Kind for Properties {
+    type Value = BTreeMap<String, String>;
+    const IS_TEXT: bool = false;
+
+    fn read(&self, raw: &Raw<'_>) -> Result<Self::Value, Wrong> {
+        let wrong = || Wrong { got: Some("something else".into()), ..raw.wrong("a table of texts") };
+        let Raw::Toml(value) = raw else { return Err(wrong()) };
+        let table = value.get_ref().as_table().ok_or_else(wrong)?;
+        let pair = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+            let name: &std::borrow::Cow<'_, str> = name.get_ref();
+            Some((name.to_string(), value.get_ref().as_str()?.to_owned()))
+        };
+        table.iter().map(|entry| pair(entry).ok_or_else(wrong)).collect()
+    }
+
+    fn show(&self, value: &Self::Value) -> Value {
+        Value::Table(value.keys().map(|name| (name.clone(), "***".into())).collect())
+    }
+
+    fn range(&self) -> String {
+        "a table of texts".to_owned()
     }
 }
 

@@ -24,21 +24,21 @@ const POLICIES: &[(&str, SessionPolicy)] = &[
 /// What a client may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Kept by the shards.
     pub(crate) engine: Engine,
-    /// Kept by the worker.
-    pub(crate) world: WorldRates,
 }
 
 impl Limits {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let engine = engine(reader);
-        let world = WorldRates::default();
-        let user = ["limits.world_user_per_second", "limits.world_user_burst"];
-        let all = ["limits.world_per_second", "limits.world_burst"];
-        let world = WorldRates { user: rate(reader, user, world.user), all: rate(reader, all, world.all) };
-        Self { engine, world }
+        Self { engine: engine(reader) }
     }
+}
+
+/// What the worker lets through to `world`.
+pub(super) fn world(reader: &mut Reader<'_>) -> WorldRates {
+    let default = WorldRates::default();
+    let user = ["limits.world_user_per_second", "limits.world_user_burst"];
+    let all = ["limits.world_per_second", "limits.world_burst"];
+    WorldRates { user: rate(reader, user, default.user), all: rate(reader, all, default.all) }
 }
 
 fn engine(reader: &mut Reader<'_>) -> Engine {

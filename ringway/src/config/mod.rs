@@ -14,14 +14,25 @@ mod engine;
 mod environment;
 mod fault;
 mod file;
+mod gateway;
+mod kafka;
 mod kind;
 mod limits;
+mod loaded;
 mod logic;
 mod print;
 mod reader;
+mod redis;
 mod store;
+mod worker;
 
-pub(crate) use dev::Config;
+pub(crate) use dev::Dev;
 pub(crate) use fault::Faults;
+pub(crate) use gateway::Gateway;
+pub(crate) use loaded::{Loaded, Sections, changed};
 pub(crate) use print::print;
-pub(crate) use reader::Flag;
+pub(crate) use reader::{Flag, Setting};
+pub(crate) use worker::Worker;
+
+/// The configuration of `ringway dev`.
+pub(crate) type Config = Loaded<Dev>;

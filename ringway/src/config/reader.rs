@@ -35,7 +35,7 @@ pub(crate) struct Setting {
 }
 
 /// The layers of one configuration, lowest first: file, environment, flags.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     file: Option<&'a File<'a>>,
     environment: &'a Environment,
     flags: &'a [Flag],

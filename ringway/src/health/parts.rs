@@ -2,8 +2,10 @@
 
 use super::{Concern, Part, State};
 use bus::ShardInbox;
+use bus::kafka::GatewayRoad;
 use engine::gateway::Gateway;
 use logic::Worker;
+use logic::roads::Closers;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,6 +72,27 @@ pub(crate) fn worker(worker: &Worker) -> Vec<Part> {
         tries => State::Failed(format!("it has not taken the present batch in {tries} tries: see the log")),
     });
     threads.chain([store]).collect()
+}
+
+/// A gateway's road over Kafka.
+pub(crate) fn road(road: &GatewayRoad) -> Vec<Part> {
+    let counts = road.counts();
+    let thread = Part::new("road", Concern::Life, move || match counts.is_healthy() {
+        true => State::Well,
+        false => {
+            State::Failed("the producer has failed for good, or its thread has ended: see the log".into())
+        }
+    });
+    vec![thread]
+}
+
+/// A worker's way to the shards.
+pub(crate) fn downlink(closers: &Arc<Closers>) -> Part {
+    let closers = Arc::clone(closers);
+    Part::new("downlink", Concern::Life, move || match closers.is_healthy() {
+        true => State::Well,
+        false => State::Failed("the producer has failed for good: see the log".into()),
+    })
 }
 
 #[cfg(test)]

@@ -25,9 +25,14 @@ impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let figures = Figures {
             shards: self.shards.iter().map(|stats| stats.all()).collect(),
-            worker: self.worker.all(),
+            worker: self.worker.iter().flat_map(|worker| worker.all()).collect(),
+            road: self.road.iter().flat_map(|road| road.counts.all()).collect(),
+            routes: self.road.iter().flat_map(|road| road.registrar.all()).collect(),
         };
-        METRICS.iter().try_for_each(|metric| figures.family(metric, self).encode(metric.name, &mut encoder))
+        let families = METRICS.iter().map(|metric| (metric.name, figures.family(metric, self)));
+        // What this process has no part of is not there.
+        let mut there = families.filter(|(_, family)| !family.readings.is_empty());
+        there.try_for_each(|(name, family)| family.encode(name, &mut encoder))
     }
 }
 
@@ -49,6 +54,8 @@ struct Family<'a> {
 struct Figures {
     shards: Vec<Vec<Figure>>,
     worker: Vec<Figure>,
+    road: Vec<Figure>,
+    routes: Vec<Figure>,
 }
 
 impl Figures {
@@ -77,9 +84,13 @@ impl Figures {
             From::Worker(name) => {
                 family(&self.worker, &[], |figure| (figure.name == name).then(Vec::new), None)
             }
+            From::Road(name) => family(&self.road, &[], |figure| (figure.name == name).then(Vec::new), None),
+            From::Routes(name) => {
+                family(&self.routes, &[], |figure| (figure.name == name).then(Vec::new), None)
+            }
             From::WorkerBy(by) => family(&self.worker, &[], |figure| label(by, figure), Some(by.help)),
             From::Hop(hop) => {
-                let all = hop.of(&sources.shards, &sources.worker).into_iter();
+                let all = hop.of(sources).into_iter();
                 let labels = |shard: Option<usize>| {
                     shard.map(|shard| ("shard", shard.to_string())).into_iter().collect()
                 };

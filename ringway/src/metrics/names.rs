@@ -3,8 +3,8 @@
 //!
 //! Names end in their unit (`_bytes`, `_seconds`), and in `_total` if they only ever grow.
 
+use super::Sources;
 use bus::latency::Latency;
-use std::sync::Arc;
 
 /// One metric.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,10 @@ pub(super) enum From {
     Queues,
     /// A figure of the worker.
     Worker(&'static str),
+    /// A figure of a gateway's road over Kafka.
+    Road(&'static str),
+    /// A figure of what keeps a gateway's routes in Redis.
+    Routes(&'static str),
     /// The figures of the worker that begin so; the rest is a label.
     WorkerBy(By),
     /// How long a hop takes.
@@ -51,6 +55,7 @@ pub(super) enum Hop {
     Commit,
     Distribute,
     Downstream,
+    Confirm,
 }
 
 impl Hop {
@@ -60,21 +65,30 @@ impl Hop {
             Self::Commit => "One transaction, which is one batch",
             Self::Distribute => "From COMMIT until the last record of a batch was handed to a shard",
             Self::Downstream => "From the distributor to the shard that hands it out, per record",
+            Self::Confirm => "From producing a message until Kafka has confirmed it",
         }
     }
 
-    /// Its histograms: one per shard where a shard is at one end.
-    pub(super) fn of<'a>(
-        self,
-        shards: &'a [Arc<engine::shard::Stats>],
-        worker: &'a logic::Stats,
-    ) -> Vec<(Option<usize>, &'a Latency)> {
-        let all = 0..shards.len();
-        match self {
-            Self::Upstream => all.map(|shard| (Some(shard), worker.upstream(shard as u16))).collect(),
-            Self::Commit => vec![(None, &worker.commit_latency)],
-            Self::Distribute => vec![(None, &worker.distribute_latency)],
-            Self::Downstream => all.map(|shard| (Some(shard), &shards[shard].downstream_latency)).collect(),
+    /// Its histograms: one per shard where a shard of this process is at one end.
+    pub(super) fn of(self, sources: &Sources) -> Vec<(Option<usize>, &Latency)> {
+        let worker = sources.worker.as_deref();
+        let one = |latency| vec![(None, latency)];
+        match (self, worker) {
+            (Self::Upstream, Some(worker)) => {
+                let all = worker.upstream_latency.iter().enumerate();
+                all.map(|(shard, latency)| (Some(shard), latency)).collect()
+            }
+            (Self::Commit, Some(worker)) => one(&worker.commit_latency),
+            (Self::Distribute, Some(worker)) => one(&worker.distribute_latency),
+            (Self::Upstream | Self::Commit | Self::Distribute, None) => vec![],
+            (Self::Downstream, _) => {
+                let all = sources.shards.iter().enumerate();
+                all.map(|(shard, stats)| (Some(shard), &stats.downstream_latency)).collect()
+            }
+            (Self::Confirm, _) => {
+                let all = sources.road.iter().flat_map(|road| road.counts.confirm_latency()).enumerate();
+                all.map(|(shard, latency)| (Some(shard), latency)).collect()
+            }
         }
     }
 }
@@ -131,6 +145,24 @@ pub(super) const METRICS: &[Metric] = &[
     metric("ringway_commit_latency_seconds", From::Hop(Hop::Commit)),
     metric("ringway_distribute_latency_seconds", From::Hop(Hop::Distribute)),
     metric("ringway_downstream_latency_seconds", From::Hop(Hop::Downstream)),
+    // A gateway's road over Kafka, and its routes in Redis.
+    metric("ringway_confirm_latency_seconds", From::Hop(Hop::Confirm)),
+    metric("ringway_road_produced_total", From::Road("produced")),
+    metric("ringway_road_accepted_total", From::Road("accepted")),
+    metric("ringway_road_failed_total", From::Road("failed")),
+    metric("ringway_road_queue_full_total", From::Road("queue_full")),
+    metric("ringway_road_taken_total", From::Road("taken")),
+    metric("ringway_road_undecodable_total", From::Road("undecodable")),
+    metric("ringway_road_reassigned_total", From::Road("reassigned")),
+    metric("ringway_road_kicked_total", From::Road("kicked")),
+    metric("ringway_road_pending_records", From::Road("pending")),
+    metric("ringway_routes", From::Routes("routes")),
+    metric("ringway_routes_added_total", From::Routes("added")),
+    metric("ringway_routes_removed_total", From::Routes("removed")),
+    metric("ringway_routes_missing_total", From::Routes("missing")),
+    metric("ringway_routes_displaced_total", From::Routes("displaced")),
+    metric("ringway_routes_leases_retaken_total", From::Routes("leases_retaken")),
+    metric("ringway_routes_errors_total", From::Routes("errors")),
     // The worker.
     metric("ringway_worker_records_total", From::Worker("records")),
     metric("ringway_worker_batches_total", From::Worker("batches")),
@@ -145,6 +177,11 @@ pub(super) const METRICS: &[Metric] = &[
     metric("ringway_worker_downstream_records_total", From::Worker("downstream_records")),
     metric("ringway_worker_downstream_entries_total", From::Worker("downstream_entries")),
     metric("ringway_worker_downstream_gone_total", From::Worker("downstream_gone")),
+    metric("ringway_worker_held_batches", From::Worker("held_batches")),
+    metric("ringway_worker_directory_failures_total", From::Worker("directory_failures")),
+    metric("ringway_worker_hints_dropped_total", From::Worker("hints_dropped")),
+    metric("ringway_worker_hot_pages_total", From::Worker("hot_pages")),
+    metric("ringway_worker_hot_failures_total", From::Worker("hot_failures")),
     metric("ringway_worker_routes_added_total", From::Worker("routes_added")),
     metric("ringway_worker_routes_removed_total", From::Worker("routes_removed")),
     metric("ringway_worker_queries_total", From::Worker("queries")),

@@ -10,6 +10,7 @@ use super::routes::{Assertion, RedisRoutes, RouteWrite};
 use super::table::Table;
 use crate::clock;
 use crate::directory::{DirectoryError, LiveGateway};
+use crate::figure::Figure;
 use crate::lanes::RouteLanes;
 use crate::road::{Downstream, Full, RouteChange, ShardInbox};
 use protocol::limits::{DIRECTORY_BATCH, RESYNC_WITHIN_MS, SessionPolicy};
@@ -82,6 +83,27 @@ pub struct RegistrarStats {
     pub leases_retaken: AtomicU64,
     /// Calls that failed.
     pub errors: AtomicU64,
+}
+
+impl RegistrarStats {
+    /// Every figure with its name, whether it only ever grows, and what it means.
+    pub fn all(&self) -> Vec<Figure> {
+        let figure = |name, total, help, value: &AtomicU64| Figure {
+            name,
+            total,
+            help,
+            value: value.load(Ordering::Relaxed),
+        };
+        vec![
+            figure("routes", false, "Routes that this gateway has in the directory.", &self.routes),
+            figure("added", true, "Routes added.", &self.added),
+            figure("removed", true, "Routes removed.", &self.removed),
+            figure("missing", true, "Routes that were missing when they were asserted again.", &self.missing),
+            figure("displaced", true, "Sessions displaced by newer ones.", &self.displaced),
+            figure("leases_retaken", true, "Leases that had to be taken again.", &self.leases_retaken),
+            figure("errors", true, "Calls to the directory that failed.", &self.errors),
+        ]
+    }
 }
 
 fn count(of: &AtomicU64, n: usize) {

@@ -18,8 +18,10 @@ use super::client::KafkaRoadError;
 use super::settings::Settings;
 use crate::clock;
 use crate::directory::redis::Kicks;
+use crate::figure::Figure;
 use crate::in_process::Depths;
 use crate::lanes::{self, Bounds, Consumers, RouteLanes};
+use crate::latency::Latency;
 use crate::road::{Full, ShardInbox};
 use crate::wake::{Parker, Waker};
 use bus_thread::BusThread;
@@ -70,6 +72,33 @@ pub struct GatewayRoad {
     thread: JoinHandle<()>,
     shared: Arc<Shared>,
     depths: Depths,
+}
+
+/// What a road has counted.
+#[derive(Clone)]
+pub struct RoadCounts(Arc<Shared>);
+
+impl std::fmt::Debug for RoadCounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RoadCounts({:?})", self.0.stats)
+    }
+}
+
+impl RoadCounts {
+    /// Every figure.
+    pub fn all(&self) -> Vec<Figure> {
+        self.0.stats.all()
+    }
+
+    /// From produced to confirmed, by shard.
+    pub fn confirm_latency(&self) -> &[Latency] {
+        &self.0.stats.confirm_latency
+    }
+
+    /// Whether the producer has not failed for good.
+    pub fn is_healthy(&self) -> bool {
+        !self.0.fatal.load(Ordering::Relaxed)
+    }
 }
 
 /// What the handle, the thread and the uplinks share.
@@ -140,6 +169,11 @@ impl GatewayRoad {
     /// What it has counted.
     pub fn stats(&self) -> &GatewayStats {
         &self.shared.stats
+    }
+
+    /// The same, for whoever outlives this handle.
+    pub fn counts(&self) -> RoadCounts {
+        RoadCounts(Arc::clone(&self.shared))
     }
 
     /// How full the shards' lanes are.

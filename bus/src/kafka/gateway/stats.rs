@@ -1,5 +1,6 @@
 //! What a gateway's road counts.
 
+use crate::figure::Figure;
 use crate::latency::Latency;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,9 +22,21 @@ macro_rules! stats {
                 Self { confirm_latency, ..Self::default() }
             }
 
-            /// Every total: name, what it counts, value.
-            pub fn totals(&self) -> Vec<(&'static str, &'static str, u64)> {
-                vec![$((stringify!($name), concat!($($doc),+).trim(), self.$name.load(Ordering::Relaxed))),*]
+            /// Every figure with its name, whether it only ever grows, and what it means.
+            pub fn all(&self) -> Vec<Figure> {
+                let mut all = vec![$(Figure {
+                    name: stringify!($name),
+                    total: true,
+                    help: concat!($($doc),+).trim(),
+                    value: self.$name.load(Ordering::Relaxed),
+                }),*];
+                all.push(Figure {
+                    name: "pending",
+                    total: false,
+                    help: "Records on their way to Kafka, or whose report waits for an inbox.",
+                    value: self.pending.load(Ordering::Relaxed),
+                });
+                all
             }
         }
     };

@@ -67,9 +67,9 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_fault_of_the_data_is_no_reason_to_try_again() {
-        let server = std::env::var("RINGWAY_TEST_MYSQL").expect(
-            "RINGWAY_TEST_MYSQL says where the tests find MySQL: run scripts/services up mysql, then \
-             export RINGWAY_TEST_MYSQL=mysql://root@127.0.0.1:13306",
+        let server = std::env::var("TEST_MYSQL").expect(
+            "TEST_MYSQL says where the tests find MySQL: run scripts/services up mysql, then \
+             export TEST_MYSQL=mysql://root@127.0.0.1:13306",
         );
         let mut connection = MySqlConnection::connect(&server).await.unwrap();
         for (number, state, expected) in [
