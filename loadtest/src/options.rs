@@ -40,6 +40,8 @@ pub struct Options {
     pub ledger: PathBuf,
     /// Whether a connection that is lost is made again.
     pub reconnect: bool,
+    /// Whether a session may be told of a message again: counted, and no fault.
+    pub at_least_once: bool,
     /// Source addresses on loopback; 0 takes as many as are needed.
     pub source_addresses: u8,
 }

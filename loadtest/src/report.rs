@@ -194,13 +194,14 @@ pub fn summary(verdict: &Verdict, ledger: &str) -> String {
 fn write_summary(text: &mut String, v: &Verdict, ledger: &str) -> fmt::Result {
     writeln!(
         text,
-        "  sent {}   persisted {}   delivered {}   refused {}   resent {}   by sync {}",
+        "  sent {}   persisted {}   delivered {}   refused {}   resent {}   by sync {}   repeated {}",
         grouped(v.sent),
         grouped(v.persisted),
         grouped(v.delivered),
         grouped(v.refused),
         grouped(v.resent),
-        grouped(v.synced)
+        grouped(v.synced),
+        grouped(v.repeated)
     )?;
     text.push(' ');
     for kind in KINDS {

@@ -132,6 +132,7 @@ impl<'a> Run<'a> {
             connections: options.users.len(),
             rate: options.rate,
             started: protocol::UnixMs(now.as_millis() as u64).to_string(),
+            at_least_once: options.at_least_once,
         };
         let (writer, ledger) = Writer::start(&options.ledger, &header)
             .map_err(|error| RunError::Write(options.ledger.display().to_string(), error))?;

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use loadtest::judge::FaultKind;
-use loadtest::ledger::{End, Record, Via};
+use loadtest::ledger::{End, Header, Record, Via};
 
 fn live(records: &[Record<'_>], to: u64, id: &str) -> usize {
     place(records, |r| matches!(r, Record::Got { user, msg, via: Via::Live, .. } if *user == to && msg == id))
@@ -86,6 +86,24 @@ fn one_message_twice_to_one_session_is_doubled_and_a_repeat_to_another_is_not() 
     assert!(judge_records(&records).clean);
     records[at + 1] = got(2, SINGLE, 5, 1, "a", Via::Sync);
     assert!(judge_records(&records).clean);
+}
+
+#[test]
+fn a_run_that_allows_it_counts_what_comes_again_and_still_finds_a_second_seq() {
+    let allowing = Header { at_least_once: true, ..header() };
+    let mut records = clean();
+    let at = live(&records, 2, "a");
+    records.insert(at + 1, records[at].clone());
+    let verdict = judge_lines(&lines_after(&allowing, &records));
+    assert!(verdict.clean, "{verdict:#?}");
+    assert_eq!(verdict.repeated, 1);
+    records.push(got(2, SINGLE, 8, 1, "a", Via::Final));
+    assert_fault(
+        &judge_lines(&lines_after(&allowing, &records)),
+        FaultKind::Doubled,
+        "a",
+        "delivered as seq 5",
+    );
 }
 
 #[test]

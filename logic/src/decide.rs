@@ -49,8 +49,12 @@ pub struct Known {
 pub enum Decision {
     /// It is stored under this seq and id.
     Insert(Known),
-    /// It is stored already: acknowledged and distributed again with its first ids.
+    /// It is stored already, under another offset: acknowledged again with its first ids. Whoever
+    /// should see it was told, or will be by the replay of that offset.
     Repeat(Known),
+    /// It was persisted from this very offset, by us or by another, but perhaps not distributed:
+    /// acknowledged and distributed again.
+    Replay(Known),
     /// It is not stored; the sender is told.
     Refuse(ErrorCode),
     /// A record from before `next_offset` without a row: it was refused or put aside then.
@@ -143,6 +147,9 @@ pub fn decide(records: &[Polled<UpstreamRecord>], knowledge: &impl Knowledge) ->
         let message_id = MessageId::new(epoch, *partition, *offset);
         decisions.push(match (known, may_write(conversation, record)) {
             // A repeat is answered even after its sender has left: it was taken while one could.
+            (Some(known), _) if known.content_hash == hash && *offset < next_offset => {
+                Decision::Replay(known)
+            }
             (Some(known), _) if known.content_hash == hash => Decision::Repeat(known),
             (None, _) if *offset < next_offset => Decision::Skip,
             (_, Err(code)) => Decision::Refuse(code),

@@ -56,11 +56,11 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The messages that are stored, new or repeated.
+    /// The messages that recipients are to be told of.
     fn stored(&self) -> impl Iterator<Item = (&UpstreamRecord, &Known)> {
         self.records.iter().zip(&self.decisions).filter_map(|(polled, decision)| match decision {
-            Decision::Insert(known) | Decision::Repeat(known) => Some((&polled.record, known)),
-            Decision::Refuse(_) | Decision::Skip => None,
+            Decision::Insert(known) | Decision::Replay(known) => Some((&polled.record, known)),
+            Decision::Repeat(_) | Decision::Refuse(_) | Decision::Skip => None,
         })
     }
 }
@@ -265,7 +265,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
     fn tell_senders(&mut self, batch: &Batch, outboxes: &mut Outboxes) {
         for (Polled { record, .. }, decision) in batch.records.iter().zip(&batch.decisions) {
             let (kind, payload) = match decision {
-                Decision::Insert(known) | Decision::Repeat(known) => {
+                Decision::Insert(known) | Decision::Repeat(known) | Decision::Replay(known) => {
                     tracing::debug!(trace_id = %record.trace_id, seq = known.seq, conversation = %record.conversation, "persisted");
                     (EntryKind::Ack, event::ack_persisted(&message(record, known), &record.trace_id))
                 }

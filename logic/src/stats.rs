@@ -75,6 +75,8 @@ stats! {
     persisted: total,
     /// Repeats of persisted messages, acknowledged again.
     repeats: total,
+    /// Records polled again after they had been persisted; acknowledged and distributed again.
+    replays: total,
     /// Messages refused because the sender is no member.
     refused_not_a_member: total,
     /// Messages refused because there is no such conversation.

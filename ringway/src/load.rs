@@ -44,6 +44,7 @@ const QUICK_EXAMPLES: &str = "Examples:
   ringway load quick -c 10000 -R 5000 -d 60s
   ringway load quick --groups 10 --group-size 100 -R 100 -o report.json
   ringway load quick --reconnect -d 60s                and kill -9 the server meanwhile
+  ringway load quick --reconnect --at-least-once       and kill a worker of the real road
   ringway load quick --target ws://10.0.0.2:8080/ws --tokens tokens.txt -c 1000
 
 Users are 1 to N and write to their neighbour (1 and 2, 3 and 4 …), or with --groups to groups too.
@@ -100,6 +101,10 @@ struct Quick {
     /// Connect again when a connection is lost; without it, what its client misses counts as lost
     #[arg(long)]
     reconnect: bool,
+    /// Allow that a session is told of a message again, as the contract does: after the death of a
+    /// worker or of Kafka what may not have arrived is sent again. It is counted
+    #[arg(long)]
+    at_least_once: bool,
     /// Source addresses 127.0.0.1, 127.0.0.2 … for a target on loopback [default: as ports require]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     source_addresses: u8,
@@ -179,6 +184,7 @@ fn options(args: &Quick) -> Result<Options> {
         seed: args.seed,
         ledger: args.ledger.clone(),
         reconnect: args.reconnect,
+        at_least_once: args.at_least_once,
         source_addresses: args.source_addresses,
     })
 }

@@ -284,6 +284,11 @@ impl UpstreamSource for KafkaUpstream {
         if self.paused {
             self.pause();
         }
+        // Noted at once: whoever takes over a partition that was never committed begins here, and
+        // not behind what was persisted but not yet distributed.
+        if let Err(error) = self.consumer.commit(&begin, CommitMode::Async) {
+            tracing::warn!(%error, "where partitions begin is not committed yet");
+        }
         Ok(())
     }
 

@@ -144,6 +144,8 @@ pub struct Verdict {
     pub resent: u64,
     /// Deliveries that came through `sync`, after a reconnect or for a hole.
     pub synced: u64,
+    /// Deliveries that a session had had before; a fault unless the run allows them.
+    pub repeated: u64,
     /// Sessions that ended before the run did.
     pub dropped_sessions: u64,
     /// How many of each kind there are.

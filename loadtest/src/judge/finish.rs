@@ -4,9 +4,13 @@ use super::{Damage, DamageKind, Fault, FaultKind, Judge, Verdict};
 use crate::ledger::End;
 
 impl Judge {
-    /// What the records come to; `sound` if every line was where and what it was.
-    pub fn finish(mut self, sound: bool) -> Verdict {
+    /// What the records come to; `sound` if every line was where and what it was, `at_least_once`
+    /// if a session may be told of a message again.
+    pub fn finish(mut self, sound: bool, at_least_once: bool) -> Verdict {
         self.check_end(sound);
+        if !at_least_once {
+            self.fault_repeats();
+        }
         let end = self.end.unwrap_or_default();
         self.verdict.incomplete = end.interrupted || self.end.is_none();
         for at in 0..self.messages.len() {
@@ -20,6 +24,18 @@ impl Judge {
         self.check_order();
         self.verdict.clean = self.verdict.damaged == 0 && self.verdict.counts.is_empty();
         self.verdict
+    }
+
+    fn fault_repeats(&mut self) {
+        let repeats = std::mem::take(&mut self.repeats);
+        let unnamed = self.verdict.repeated - repeats.len() as u64;
+        if unnamed > 0 {
+            *self.verdict.counts.entry(FaultKind::Doubled).or_default() += unnamed;
+        }
+        for (at, session, user) in repeats {
+            let detail = format!("delivered twice to session {session} of user {user}");
+            self.fault(FaultKind::Doubled, at, detail);
+        }
     }
 
     fn check_end(&mut self, sound: bool) {

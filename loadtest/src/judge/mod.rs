@@ -54,6 +54,8 @@ pub struct Judge {
     messages: Messages,
     received: Map<(u64, u32), Received>,
     live: Map<(u64, u32), Live>,
+    /// Message, session and user of deliveries that the session had had before.
+    repeats: Vec<(u32, u64, u64)>,
     /// Sessions in which a message was refused for now.
     refusing: HashSet<u64>,
     verdict: Verdict,
@@ -65,7 +67,8 @@ pub struct Judge {
 pub fn judge(input: impl BufRead) -> Result<(Option<Header>, Verdict), LedgerError> {
     let mut judge = Judge::default();
     let (header, damages) = read(input, |record| judge.take(record))?;
-    let mut verdict = judge.finish(damages.is_empty());
+    let at_least_once = header.as_ref().is_some_and(|header| header.at_least_once);
+    let mut verdict = judge.finish(damages.is_empty(), at_least_once);
     for damage in damages {
         verdict.damage(damage);
     }
@@ -278,8 +281,10 @@ impl Judge {
         let live = self.live.entry((session, conv)).or_default();
         let newest = live.seen.last();
         if !live.seen.insert(seq) {
-            let detail = format!("delivered twice to session {session} of user {user}");
-            self.fault(FaultKind::Doubled, at, detail);
+            self.verdict.repeated += 1;
+            if self.repeats.len() < FAULTS_MAX {
+                self.repeats.push((at, session, user));
+            }
             return;
         }
         // What a sync has brought before is a repeat, and its place doesn't matter.

@@ -34,6 +34,9 @@ pub struct Header {
     pub rate: u64,
     /// When the run began, RFC 3339.
     pub started: String,
+    /// Whether a session may be told of a message again, as after the death of a worker.
+    #[serde(default)]
+    pub at_least_once: bool,
 }
 
 /// How a message reached a client.

@@ -228,6 +228,7 @@ fn read_header<R: BufRead>(lines: &mut Lines<R>, places: &mut Places) -> Result<
         connections: 0,
         rate: 0,
         started: String::new(),
+        at_least_once: false,
     };
     Ok(Some(unknown))
 }

@@ -8,7 +8,7 @@ use loadtest::ledger::{End, FORMAT, Header, Record, VERSION, Via};
 pub(crate) const SINGLE: &str = "single_1_2";
 pub(crate) const GROUP: &str = "group_9";
 
-fn header() -> Header {
+pub(crate) fn header() -> Header {
     Header {
         format: FORMAT.into(),
         version: VERSION,
@@ -17,6 +17,7 @@ fn header() -> Header {
         connections: 3,
         rate: 10,
         started: "2026-11-24T00:00:00.000Z".into(),
+        at_least_once: false,
     }
 }
 
@@ -97,8 +98,13 @@ pub(crate) fn place(records: &[Record<'_>], which: impl Fn(&Record<'_>) -> bool)
 
 /// The lines of a ledger of these records, with an end that counts them.
 pub(crate) fn lines(records: &[Record<'_>]) -> Vec<String> {
+    lines_after(&header(), records)
+}
+
+/// The lines of a ledger that begins so.
+pub(crate) fn lines_after(header: &Header, records: &[Record<'_>]) -> Vec<String> {
     let mut sealer = Sealer::default();
-    let mut lines = vec![sealer.header(&header())];
+    let mut lines = vec![sealer.header(header)];
     let mut end = End { settled: true, ..End::default() };
     for record in records {
         match record {

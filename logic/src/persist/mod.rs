@@ -235,6 +235,7 @@ impl Persister {
             let count = match decision {
                 Decision::Insert(_) => &self.stats.persisted,
                 Decision::Repeat(_) => &self.stats.repeats,
+                Decision::Replay(_) => &self.stats.replays,
                 Decision::Refuse(ErrorCode::NotAMember) => &self.stats.refused_not_a_member,
                 Decision::Refuse(ErrorCode::ConversationNotFound) => &self.stats.refused_not_found,
                 Decision::Refuse(ErrorCode::IdReused) => &self.stats.refused_id_reused,
@@ -261,7 +262,7 @@ fn ends(records: &Records, skipped: &[Skipped]) -> Vec<(u16, u64)> {
 fn new_messages<'a>(records: &'a Records, decisions: &[Decision]) -> Vec<NewMessage<'a>> {
     let inserts = records.iter().zip(decisions).filter_map(|(polled, decision)| match decision {
         Decision::Insert(known) => Some(new_message(&polled.record, *known)),
-        Decision::Repeat(_) | Decision::Refuse(_) | Decision::Skip => None,
+        Decision::Repeat(_) | Decision::Replay(_) | Decision::Refuse(_) | Decision::Skip => None,
     });
     inserts.collect()
 }

@@ -36,7 +36,7 @@ pub(crate) fn record(of: &str, sender: u64, id: &str, content: &str, offset: u64
 fn seqs(decisions: &[Decision]) -> Vec<Option<u64>> {
     let seq = |decision: &Decision| match decision {
         Decision::Insert(known) => Some(known.seq),
-        Decision::Repeat(_) | Decision::Refuse(_) | Decision::Skip => None,
+        Decision::Repeat(_) | Decision::Replay(_) | Decision::Refuse(_) | Decision::Skip => None,
     };
     decisions.iter().map(seq).collect()
 }
@@ -61,7 +61,7 @@ async fn of_two_persisters_that_hold_one_partition_none_stores_a_record_twice(ba
     let batch = |offset: u64| [record("single_1_2", 1, &offset.to_string(), "x", offset)];
     assert_eq!(seqs(&one.persist(&batch(0)).await.unwrap()), [Some(1)]);
     let again = other.persist(&batch(0)).await.unwrap();
-    assert!(matches!(again[0], Decision::Repeat(known) if known.seq == 1), "{again:?}");
+    assert!(matches!(again[0], Decision::Replay(known) if known.seq == 1), "{again:?}");
     assert_eq!(stats.fence_lost.get(), 1);
     assert_eq!(seqs(&other.persist(&batch(1)).await.unwrap()), [Some(2)]);
     assert_eq!(seqs(&one.persist(&batch(2)).await.unwrap()), [Some(3)], "and the first goes on from there");
@@ -76,11 +76,11 @@ async fn a_replay_is_answered_with_the_first_ids_and_stores_nothing(backend: &dy
     let repeats: Vec<_> = decisions
         .iter()
         .map(|decision| match decision {
-            Decision::Insert(known) => Decision::Repeat(*known),
+            Decision::Insert(known) => Decision::Replay(*known),
             other => *other,
         })
         .collect();
-    assert_eq!((replayed, stats.repeats.get()), (repeats, 20));
+    assert_eq!((replayed, stats.replays.get()), (repeats, 20));
     let mut reader = backend.open_reader().await.unwrap();
     assert_eq!(reader.last_seq(conversation("single_1_2")).await.unwrap(), 20);
 }

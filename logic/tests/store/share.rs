@@ -78,7 +78,7 @@ fn an_owner_that_was_away_decides_again_by_what_its_successor_stored() {
         // It polled these before it was stopped, and goes on as if nothing had happened.
         let late = away.decide(&[record("single_1_2", 1, "b", "x", 1), record("single_1_2", 2, "c", "x", 2)]);
         assert!(
-            matches!(late[..], [Decision::Repeat(b), Decision::Repeat(c)] if (b.seq, c.seq) == (2, 3)),
+            matches!(late[..], [Decision::Replay(b), Decision::Replay(c)] if (b.seq, c.seq) == (2, 3)),
             "{late:?}"
         );
         assert_eq!(away.stats.fence_lost.get(), 1);

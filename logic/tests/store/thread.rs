@@ -1,4 +1,5 @@
 //! The persister's thread, on a road that the test holds in its hand.
+#![allow(clippy::disallowed_types, reason = "a test is no shard")]
 
 use crate::places::PARTITIONS;
 use bus::{Change, Parker, Poll, Polled, Polls, Skipped, StartError, UpstreamSource};
@@ -31,7 +32,6 @@ pub(crate) enum Call {
 
 struct Source {
     steps: mpsc::Receiver<Step>,
-    #[allow(clippy::disallowed_types, reason = "a test is no shard")]
     calls: Arc<Mutex<Vec<Call>>>,
     keeps_dead_letters: bool,
 }
@@ -86,7 +86,6 @@ pub(crate) struct Thread {
     steps: mpsc::Sender<Step>,
     batches: Receiver<Batch>,
     parker: Parker,
-    #[allow(clippy::disallowed_types, reason = "a test is no shard")]
     calls: Arc<Mutex<Vec<Call>>>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) progress: Arc<Progress>,

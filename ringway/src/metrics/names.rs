@@ -168,6 +168,7 @@ pub(super) const METRICS: &[Metric] = &[
     metric("ringway_worker_batches_total", From::Worker("batches")),
     metric("ringway_worker_persisted_total", From::Worker("persisted")),
     metric("ringway_worker_repeats_total", From::Worker("repeats")),
+    metric("ringway_worker_replays_total", From::Worker("replays")),
     metric("ringway_worker_refused_total", From::WorkerBy(REFUSED_MESSAGES)),
     metric("ringway_worker_fence_lost_total", From::Worker("fence_lost")),
     metric("ringway_worker_duplicates_looked_up_total", From::Worker("duplicates_looked_up")),
