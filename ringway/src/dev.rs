@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::health::{Health, parts};
 use crate::metrics::Sources;
+use crate::notify;
 use crate::reload::Reload;
 use crate::token::since_1970;
 use anyhow::{Context, Result, bail};
@@ -89,6 +90,7 @@ pub(crate) fn run(args: &cli::Dev, config: &Config, keys: &[KeySource]) -> Resul
     admin.show(sources);
     health.started(parts::gateway(&gateway).into_iter().chain(parts::worker(&worker)).collect());
     greet(config, &gateway, &worker, admin.address);
+    notify::ready();
 
     let running = Running { health, gateway, worker, closer: road.closer, depths: road.depths, reload };
     let reason = running.wait()?;
@@ -171,6 +173,7 @@ impl Running {
     fn drain(self, failure: Option<&'static str>) -> Result<()> {
         tracing::info!("draining: no new connections and commands, then close 1001");
         self.health.draining();
+        notify::stopping();
         self.gateway.stop_taking();
         self.settle();
         self.gateway.close();

@@ -9,6 +9,7 @@ mod doctor;
 mod health;
 mod load;
 mod metrics;
+mod notify;
 mod reload;
 mod token;
 
