@@ -11,6 +11,7 @@ mod load;
 mod metrics;
 mod notify;
 mod reload;
+mod telemetry;
 mod token;
 
 use clap::Parser;
@@ -19,6 +20,10 @@ use cli::{Cli, Command};
 use config::{Config, Faults};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use telemetry::{Hops, Telemetry};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -64,19 +69,28 @@ fn run_dev(args: &cli::Dev) -> Result<ExitCode, Faults> {
         return Ok(ExitCode::SUCCESS);
     }
     let keys = config.auth.sources()?;
-    start_log();
+    let _telemetry = start_log("ringway-dev");
     Ok(report(dev::run(args, &config, &keys), exit::UNAVAILABLE))
 }
 
-fn start_log() {
+/// Logs to stderr; what is returned exports the hops of messages, as `service`, until it is dropped.
+fn start_log(service: &'static str) -> Option<Telemetry> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     // glommio warns of locked memory that it goes on without, and that nothing here uses.
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,glommio=error"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .init();
+        .with_filter(filter);
+    let started = telemetry::start(service);
+    let why_not = started.as_ref().err().cloned();
+    let (hops, telemetry) = started.ok().flatten().unzip();
+    let hops = hops.map(|hops| hops.with_filter(Hops::filter()));
+    tracing_subscriber::registry().with(log).with(hops).init();
+    if let Some(why) = why_not {
+        tracing::warn!("spans are not exported: {why}");
+    }
+    telemetry
 }
 
 fn report(result: anyhow::Result<()>, code: u8) -> ExitCode {
