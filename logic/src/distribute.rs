@@ -21,14 +21,15 @@ use bus::{Downlink, Parker, Polled, RouteChange, RouteSource};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use held::Tickets;
-use protocol::event;
 use protocol::limits::HELD_BATCHES_MAX;
 use protocol::record::{DownstreamEntry, EntryKind, Targets, UpstreamRecord};
 use protocol::{ConversationId, SessionRef, UnixMs, UserId};
+use protocol::{event, hop};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use texts::{message, reason};
+use tracing::Level;
 
 /// How long the distributor sleeps when nobody wakes it.
 const PARK: Duration = Duration::from_millis(500);
@@ -51,6 +52,8 @@ pub struct Batch {
     pub groups: HashMap<ConversationId, Audience, RandomState>,
     /// The offset after the last one of each partition.
     pub ends: Vec<(u16, u64)>,
+    /// When it was taken from the road.
+    pub taken_at: UnixMs,
     /// When it was committed.
     pub committed_at: UnixMs,
 }
@@ -230,6 +233,9 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
     fn sent(&mut self, batch: Batch) {
         let took = clock::now().0.saturating_sub(batch.committed_at.0);
         self.config.stats.distribute_latency.record(took, 1);
+        if tracing::enabled!(target: hop::TARGET, Level::DEBUG) {
+            tell_distributed(&batch);
+        }
         self.tickets.push(batch.ends, self.outbound.sent(), self.config.large.sent());
         self.settle();
     }
@@ -266,7 +272,12 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
         for (Polled { record, .. }, decision) in batch.records.iter().zip(&batch.decisions) {
             let (kind, payload) = match decision {
                 Decision::Insert(known) | Decision::Repeat(known) | Decision::Replay(known) => {
-                    tracing::debug!(trace_id = %record.trace_id, seq = known.seq, conversation = %record.conversation, "persisted");
+                    let (trace_id, seq, conversation) = (&*record.trace_id, known.seq, record.conversation);
+                    let (started_ms, ended_ms) = (batch.taken_at.0, batch.committed_at.0);
+                    tracing::debug!(
+                        target: hop::TARGET,
+                        hop = hop::PERSIST, trace_id, started_ms, ended_ms, %conversation, seq, "persisted"
+                    );
                     (EntryKind::Ack, event::ack_persisted(&message(record, known), &record.trace_id))
                 }
                 Decision::Refuse(code) => {
@@ -357,6 +368,17 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
             self.gateways = self.outbound.directory_mut().gateways()?;
         }
         Ok(())
+    }
+}
+
+fn tell_distributed(batch: &Batch) {
+    let started_ms = batch.committed_at.0;
+    for (record, known) in batch.stored() {
+        let (trace_id, seq, conversation) = (&*record.trace_id, known.seq, record.conversation);
+        tracing::debug!(
+            target: hop::TARGET,
+            hop = hop::DISTRIBUTE, trace_id, started_ms, %conversation, seq, "distributed"
+        );
     }
 }
 

@@ -6,7 +6,8 @@
 use crate::codes::ErrorCode;
 use crate::command::MessageType;
 use crate::{ConversationId, GatewayId, MessageId, Origin, UnixMs, UserId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::time::Duration;
 
 #[derive(Serialize)]
@@ -106,6 +107,33 @@ pub fn ack_persisted(message: &Message<'_>, trace_id: &str) -> Vec<u8> {
 /// `new-message`.
 pub fn new_message(message: &Message<'_>) -> Vec<u8> {
     envelope("new-message", message, Some(message.trace_id))
+}
+
+/// What an event says of the message that it is about.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub struct About<'a> {
+    /// The message's trace id.
+    #[serde(borrow)]
+    pub trace_id: Cow<'a, str>,
+    /// Where it stands, if it is a `new-message`.
+    #[serde(borrow)]
+    pub data: Place<'a>,
+}
+
+/// A message's place.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub struct Place<'a> {
+    /// Its conversation.
+    #[serde(borrow)]
+    pub conversation_id: Cow<'a, str>,
+    /// Its seq in there.
+    pub seq_id: u64,
+}
+
+/// Reads the text of a `new-message` again; none if it is another event. For who follows messages:
+/// it parses the whole text.
+pub fn about(new_message: &[u8]) -> Option<About<'_>> {
+    serde_json::from_slice(new_message).ok()
 }
 
 /// `read`: `user` has read the conversation up to `seq`.
@@ -336,5 +364,18 @@ mod tests {
             read(&sync_result(&parts, Some("t"))),
             json!({"type": "sync-result", "data": data, "trace_id": "t"})
         );
+    }
+
+    #[test]
+    fn a_new_message_names_its_trace_and_its_place() {
+        let mut message = message();
+        message.trace_id = "a\"b\\";
+        message.content = r#"","trace_id":"no","seq_id":7,"conversation_id":"no"#;
+        let text = new_message(&message);
+        let about = about(&text).expect("a new message");
+        assert_eq!(about.trace_id, message.trace_id);
+        assert_eq!(about.data.conversation_id, message.conversation_id.to_string());
+        assert_eq!(about.data.seq_id, message.seq_id);
+        assert_eq!(super::about(&pong(UnixMs(0), Some("t"))), None);
     }
 }

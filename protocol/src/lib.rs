@@ -6,6 +6,7 @@
 pub mod codes;
 pub mod command;
 pub mod event;
+pub mod hop;
 pub mod ids;
 pub mod limits;
 pub mod partition;

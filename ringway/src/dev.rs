@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::health::{Health, parts};
 use crate::metrics::Sources;
+use crate::notify;
 use crate::reload::{Load, Reload};
 use crate::signals;
 use crate::token::since_1970;
@@ -79,6 +80,7 @@ pub(crate) fn run(args: &cli::Dev, config: &Config, keys: &[KeySource]) -> Resul
     admin.show(Sources::dev(&health, &gateway, road.depths.clone(), &worker));
     health.started(parts::gateway(&gateway).into_iter().chain(parts::worker(&worker)).collect());
     greet(config, &gateway, &worker, admin.address);
+    notify::ready();
 
     let running = Running { health, gateway, worker, closer: road.closer, depths: road.depths, reload };
     let failure = signals::wait(|| running.reload.reload(Some(&running.gateway)), || running.failure())?;
@@ -154,6 +156,7 @@ impl Running {
     fn drain(self, failure: Option<String>) -> Result<()> {
         tracing::info!("draining: no new connections and commands, then close 1001");
         self.health.draining();
+        notify::stopping();
         self.gateway.stop_taking();
         self.settle();
         self.gateway.close();

@@ -6,6 +6,7 @@ use crate::config::{Gateway as Sections, Loaded};
 use crate::dev::boot_epoch;
 use crate::health::{Health, parts};
 use crate::metrics::{Road, Sources};
+use crate::notify;
 use crate::reload::{Load, Reload};
 use crate::signals;
 use anyhow::{Result, bail};
@@ -75,6 +76,7 @@ pub(crate) fn run(args: &cli::Gateway, config: &Config, keys: &[KeySource]) -> R
     println!("  socket   ws://{}/ws", gateway.address());
     println!("  admin    http://{}/metrics, /shards, /livez and /readyz", admin.address);
 
+    notify::ready();
     let running = Running { health, gateway, road: started.road, registrar, lost };
     let failure = signals::wait(|| reload.reload(Some(&running.gateway)), || running.failure())?;
     running.drain(failure)
@@ -114,6 +116,7 @@ impl Running {
     fn drain(self, failure: Option<String>) -> Result<()> {
         tracing::info!("draining: no new connections and commands, then close 1001");
         self.health.draining();
+        notify::stopping();
         self.gateway.stop_taking();
         let flushed = self.road.flush(FLUSH);
         if !flushed {

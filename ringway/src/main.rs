@@ -10,9 +10,11 @@ mod gateway;
 mod health;
 mod load;
 mod metrics;
+mod notify;
 mod operator;
 mod reload;
 mod signals;
+mod telemetry;
 mod token;
 mod worker;
 
@@ -24,6 +26,10 @@ use protocol::token::KeySource;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use telemetry::{Hops, Telemetry};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -56,21 +62,22 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Dev(args) => {
             let run = |config: &Config, keys: &[_]| dev::run(&args, config, keys);
-            serve(args.config.as_deref(), &args.flags(), args.print_config, run)
+            serve("ringway-dev", args.config.as_deref(), &args.flags(), args.print_config, run)
         }
         Command::Gateway(args) => {
             let run = |config: &gateway::Config, keys: &[_]| gateway::run(&args, config, keys);
-            serve(args.config.as_deref(), &args.flags(), args.print_config, run)
+            serve("ringway-gateway", args.config.as_deref(), &args.flags(), args.print_config, run)
         }
         Command::Logic(args) => {
             let run = |config: &worker::Config, keys: &[_]| worker::run(&args, config, keys);
-            serve(args.config.as_deref(), &args.flags(), args.print_config, run)
+            serve("ringway-logic", args.config.as_deref(), &args.flags(), args.print_config, run)
         }
     }
 }
 
 /// Reads the configuration, and prints it or runs with it.
 fn serve<T: Sections>(
+    service: &'static str,
     file: Option<&Path>,
     flags: &[Flag],
     print: bool,
@@ -90,19 +97,28 @@ fn serve<T: Sections>(
         Ok(keys) => keys,
         Err(faults) => return refused(faults),
     };
-    start_log();
+    let _telemetry = start_log(service);
     report(run(&config, &keys), exit::UNAVAILABLE)
 }
 
-fn start_log() {
+/// Logs to stderr; what is returned exports the hops of messages, as `service`, until it is dropped.
+fn start_log(service: &'static str) -> Option<Telemetry> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     // glommio warns of locked memory that it goes on without, and that nothing here uses.
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,glommio=error"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .init();
+        .with_filter(filter);
+    let started = telemetry::start(service);
+    let why_not = started.as_ref().err().cloned();
+    let (hops, telemetry) = started.ok().flatten().unzip();
+    let hops = hops.map(|hops| hops.with_filter(Hops::filter()));
+    tracing_subscriber::registry().with(log).with(hops).init();
+    if let Some(why) = why_not {
+        tracing::warn!("spans are not exported: {why}");
+    }
+    telemetry
 }
 
 fn report(result: anyhow::Result<()>, code: u8) -> ExitCode {

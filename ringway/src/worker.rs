@@ -5,6 +5,7 @@ use crate::cli;
 use crate::config::{Loaded, Worker as Sections};
 use crate::health::{Health, parts};
 use crate::metrics::Sources;
+use crate::notify;
 use crate::operator;
 use crate::reload::{Load, Reload};
 use crate::signals;
@@ -53,6 +54,8 @@ pub(crate) fn run(args: &cli::Logic, config: &Config, keys: &[KeySource]) -> Res
     println!("  API      http://{}/api", worker.http_address());
     println!("  admin    http://{}/metrics, /livez and /readyz", admin.address);
 
+    notify::ready();
+
     let failed = || {
         if let Some(failure) = worker.failure() {
             return Some(failure.to_owned());
@@ -77,6 +80,7 @@ fn loader(args: &cli::Logic) -> Load {
 fn drain(health: &Health, worker: Worker, closers: &Arc<Closers>, failure: Option<String>) -> Result<()> {
     tracing::info!("draining: the present batch is finished, then the groups are left");
     health.draining();
+    notify::stopping();
     closers.close();
     let late = Arc::clone(closers);
     thread::spawn(move || {

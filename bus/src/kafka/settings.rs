@@ -112,7 +112,8 @@ impl Settings {
         config
     }
 
-    pub(super) fn admin(&self) -> ClientConfig {
+    /// Of whoever makes, checks and deletes topics.
+    pub fn admin(&self) -> ClientConfig {
         self.over(self.client())
     }
 
@@ -133,12 +134,13 @@ impl Settings {
         config
     }
 
-    /// Bounds twice ours: ours are reached first.
-    pub(super) fn gateway_producer(&self) -> ClientConfig {
+    /// Of the bus thread. Bounds twice ours: ours are reached first.
+    pub fn gateway_producer(&self) -> ClientConfig {
         self.over(self.producer(2 * PRODUCE_PENDING_RECORDS, 2 * (PRODUCE_PENDING_BYTES >> 10)))
     }
 
-    pub(super) fn downlink_producer(&self) -> ClientConfig {
+    /// Of a worker, to the shards.
+    pub fn downlink_producer(&self) -> ClientConfig {
         self.over(self.producer(16 * DOWNLINK_PENDING_RECORDS, DOWNLINK_PENDING_KIB))
     }
 
@@ -164,8 +166,8 @@ impl Settings {
         config
     }
 
-    /// One split queue per shard; explicit offsets, no group (the name is only asked for).
-    pub(super) fn gateway_consumer(&self, gateway: &str) -> ClientConfig {
+    /// Of a gateway. One split queue per shard; explicit offsets, no group (the name is only asked for).
+    pub fn gateway_consumer(&self, gateway: &str) -> ClientConfig {
         let mut config = self.consumer(&format!("ringway-gateway-{gateway}"));
         config
             .set("auto.offset.reset", "error")
@@ -174,8 +176,9 @@ impl Settings {
         self.over(config)
     }
 
-    /// Offsets are given at the start of each partition; one outside the log is an error.
-    pub(super) fn upstream_consumer(&self) -> ClientConfig {
+    /// Of a persister. Offsets are given at the start of each partition; one outside the log is an
+    /// error.
+    pub fn upstream_consumer(&self) -> ClientConfig {
         let mut config = self.consumer("ringway-logic");
         config
             .set("auto.offset.reset", "error")

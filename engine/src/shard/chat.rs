@@ -8,7 +8,7 @@ use bus::{Downstream, Full, RouteChange, Sender, Uplink};
 use protocol::codes::ErrorCode;
 use protocol::command::{Command, Parsed, Parser, Refusal};
 use protocol::record::{Query, QueryRecord};
-use protocol::{GatewayId, Origin, SessionRef, UserId, event};
+use protocol::{GatewayId, Origin, SessionRef, UserId, event, hop};
 use std::collections::VecDeque;
 use std::fmt::Write;
 
@@ -88,10 +88,14 @@ impl<U: Uplink> Service for Chat<U> {
             Command::SendMessage(message) => {
                 let trace_id = trace_id.unwrap_or_else(|| self.trace.next());
                 let from = Sender { origin, user, received_at: hub.unix(), trace_id };
-                tracing::debug!(trace_id, %user, conversation = %message.conversation, "message taken");
                 if let Err(Full) = self.uplink.publish(from, &message) {
-                    busy(hub, slot, Some(message.client_msg_id), Some(trace_id));
+                    return busy(hub, slot, Some(message.client_msg_id), Some(trace_id));
                 }
+                let (started_ms, conversation) = (hub.unix().0, message.conversation);
+                tracing::debug!(
+                    target: hop::TARGET,
+                    hop = hop::PUBLISH, trace_id, started_ms, %conversation, %user, "message taken"
+                );
                 return;
             }
             Command::Ping => {

@@ -15,8 +15,9 @@ use bus::DeviceKey;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use protocol::record::{DownstreamBatch, DownstreamEntry, EntryKind, Targets};
-use protocol::{CloseCode, GatewayId, Limits, Origin, SessionRef, UnixMs, UserId};
+use protocol::{CloseCode, GatewayId, Limits, Origin, SessionRef, UnixMs, UserId, event, hop};
 use std::sync::Arc;
+use tracing::Level;
 
 /// Clients are told to come back after this long, spread so that they don't come all at once.
 pub(super) const RETRY_MS_MIN: u32 = 500;
@@ -249,6 +250,10 @@ impl Hub {
         self.stats.downstream_entries.add(batch.entries.len() as u64);
         for entry in &batch.entries {
             self.deliver_entry(entry);
+            // Its trace id is in the text alone, which is read only for somebody who follows it.
+            if tracing::enabled!(target: hop::TARGET, Level::DEBUG) && entry.kind == EntryKind::Message {
+                tell_delivered(entry, batch.sent_at);
+            }
         }
     }
 
@@ -335,4 +340,13 @@ impl Hub {
         self.stats.egress_bytes.set(self.egress_bytes as u64);
         self.stats.partial_bytes.set(self.partial_bytes as u64);
     }
+}
+
+fn tell_delivered(entry: &DownstreamEntry, sent_at: UnixMs) {
+    let Some(event::About { trace_id, data }) = event::about(&entry.payload) else { return };
+    let (conversation, seq) = (&*data.conversation_id, data.seq_id);
+    tracing::debug!(
+        target: hop::TARGET,
+        hop = hop::DELIVER, trace_id = &*trace_id, started_ms = sent_at.0, conversation, seq, "delivered"
+    );
 }

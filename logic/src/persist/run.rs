@@ -9,6 +9,7 @@ use crate::handoff;
 use crate::progress::Progress;
 use crate::store::StoreError;
 use bus::{Change, Poll, Polled, Polls, Skipped, StartError, UpstreamSource};
+use protocol::UnixMs;
 use protocol::record::UpstreamRecord;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -145,7 +146,7 @@ impl<U: UpstreamSource> Run<U> {
 
     fn take(&mut self, records: Vec<Polled<UpstreamRecord>>, skipped: Vec<Skipped>) {
         self.persister.stats.records.add(records.len() as u64);
-        self.measure_arrival(&records);
+        let taken_at = self.measure_arrival(&records);
         self.pause = RETRY_PAUSE_MIN;
         let Outcome { records, decisions } = self.persist(records, &skipped);
         if std::mem::take(&mut self.paused) {
@@ -156,16 +157,18 @@ impl<U: UpstreamSource> Run<U> {
             self.share[usize::from(*partition)].handed = *end;
         }
         let groups = self.persister.groups(&records);
-        self.batches.send(Batch { records, decisions, groups, ends, committed_at: clock::now() });
+        let committed_at = clock::now();
+        self.batches.send(Batch { records, decisions, groups, ends, taken_at, committed_at });
     }
 
-    /// How long records were on their way, by the shard that they came from.
-    fn measure_arrival(&self, records: &[Polled<UpstreamRecord>]) {
+    /// How long records were on their way, by the shard that they came from; returns the time.
+    fn measure_arrival(&self, records: &[Polled<UpstreamRecord>]) -> UnixMs {
         let now = clock::now();
         for Polled { record, .. } in records {
             let took = now.0.saturating_sub(record.received_at.0);
             self.persister.stats.upstream(record.origin.session.shard).record(took, 1);
         }
+        now
     }
 
     /// Persists records, whatever it takes. Those of partitions that go to another worker meanwhile

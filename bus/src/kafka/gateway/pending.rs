@@ -4,7 +4,7 @@ use super::stats::{GatewayStats, count};
 use crate::clock;
 use crate::road::{Downstream, ShardInbox};
 use protocol::record::{DownstreamBatch, DownstreamEntry, EntryKind, Targets};
-use protocol::{ConversationId, ErrorCode, SessionRef, UnixMs, event};
+use protocol::{ConversationId, ErrorCode, SessionRef, UnixMs, event, hop};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -73,7 +73,12 @@ impl Table {
                 if let Some(latency) = stats.confirm_latency.get(usize::from(pending.session.shard)) {
                     latency.record(took, 1);
                 }
-                (EntryKind::Ack, event::ack_accepted(id, *conversation, trace_id.unwrap_or_default()))
+                let (trace_id, started_ms) = (trace_id.unwrap_or_default(), pending.produced_at.0);
+                tracing::debug!(
+                    target: hop::TARGET,
+                    hop = hop::ACCEPTED, trace_id, started_ms, %conversation, "accepted"
+                );
+                (EntryKind::Ack, event::ack_accepted(id, *conversation, trace_id))
             }
             (Err(error), message) => {
                 count(&stats.failed);
