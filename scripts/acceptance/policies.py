@@ -166,7 +166,7 @@ async def world(tally):
 
 
 def addresses(tally):
-    with server("connections_per_second = 5\nloopback_exempt = false") as it:
+    with server("connections_per_second = 5\nconnections_burst = 5\nloopback_exempt = false") as it:
         heads = []
         for _ in range(12):
             s = raw.connect(it.port)
