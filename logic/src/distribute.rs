@@ -112,6 +112,8 @@ pub struct Distributor<D, Y> {
     changes: Vec<RouteChange>,
     routes: Routes,
     gateways: Vec<LiveGateway>,
+    /// Messages to large groups of the batch at hand, which go after its acks.
+    large: Vec<(ConversationId, LargeMessage, Box<str>)>,
 }
 
 impl<D: Downlink, Y: Directory> Distributor<D, Y> {
@@ -126,6 +128,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
             changes: Vec::new(),
             routes: Routes::default(),
             gateways: Vec::new(),
+            large: Vec::new(),
         }
     }
 
@@ -195,6 +198,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
         self.tell_senders(&batch, &mut outboxes);
         let told = if self.held.is_empty() { self.tell_recipients(&batch, &mut outboxes) } else { Ok(false) };
         outboxes.send(&mut self.outbound);
+        self.send_large();
         match told {
             Ok(true) => self.sent(batch),
             Ok(false) => self.held.push_back(batch),
@@ -214,6 +218,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
             let mut outboxes = Outboxes::default();
             let told = self.tell_recipients(&batch, &mut outboxes);
             outboxes.send(&mut self.outbound);
+            self.send_large();
             if let Err(error) = told {
                 self.directory_failed(&error);
                 self.held.push_front(batch);
@@ -315,7 +320,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
                     Some(Audience::Large) => {
                         let large =
                             LargeMessage { seq: known.seq, payload: payload.into(), from: record.origin };
-                        self.config.large.send(record.conversation, large, &record.trace_id);
+                        self.large.push((record.conversation, large, record.trace_id.clone()));
                         continue;
                     }
                     None => {}
@@ -328,6 +333,13 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
             }
         }
         Ok(true)
+    }
+
+    /// After the acks: handing over may wait for the scans.
+    fn send_large(&mut self) {
+        for (group, message, trace_id) in self.large.drain(..) {
+            self.config.large.send(group, message, &trace_id);
+        }
     }
 
     fn tell_everybody(&mut self, record: &UpstreamRecord, payload: &[u8], outboxes: &mut Outboxes) {
