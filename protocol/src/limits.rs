@@ -85,8 +85,10 @@ pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 pub const FRAGMENTS_MAX: u32 = 1_024;
 /// Partitions of the in-process road; fixed in the data directory.
 pub const EMBEDDED_PARTITIONS: u16 = 8;
-/// Records in one batch of a logic worker, that is in one transaction.
+/// Records in one batch of a logic worker, that is in one transaction of MySQL.
 pub const WORKER_BATCH_RECORDS_MAX: usize = 500;
+/// The same with SQLite, which writes whole pages: the more messages, the more share one.
+pub const EMBEDDED_BATCH_RECORDS_MAX: usize = 4_000;
 /// Commands that wait in one shard's queue for the road (full: `BUSY`).
 pub const UPSTREAM_QUEUE_RECORDS: usize = 4_096;
 /// Queries that wait in one shard's queue for the query thread (full: `BUSY`): as many as a shard

@@ -13,7 +13,7 @@ use logic::store::Backend;
 use logic::store::sqlite::{SqliteConfig, Synchronous};
 use logic::{Stats, handoff};
 use protocol::command::{MessageType, SendMessage};
-use protocol::limits::{DISTRIBUTE_QUEUE_BATCHES, EMBEDDED_PARTITIONS, WORKER_BATCH_RECORDS_MAX};
+use protocol::limits::{DISTRIBUTE_QUEUE_BATCHES, EMBEDDED_BATCH_RECORDS_MAX, EMBEDDED_PARTITIONS};
 use protocol::{ConversationId, GatewayId, MessageId, Origin, SessionRef, UnixMs, UserId};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
@@ -150,6 +150,7 @@ impl Bench {
         let parker = Parker::new();
         let (batches, committed) = handoff::queue(DISTRIBUTE_QUEUE_BATCHES, &parker);
         let progress = Arc::new(Progress::new(EMBEDDED_PARTITIONS));
+        let reached = Arc::clone(&progress);
         let run = Run::new(persister, upstream, batches, progress, runtime, Arc::default());
         let start = Instant::now();
         thread::scope(|scope| {
@@ -160,7 +161,10 @@ impl Bench {
             });
             loop {
                 let ended = committed.has_ended();
-                while committed.pop().is_some() {}
+                while let Some(batch) = committed.pop() {
+                    // Or the run would wait, at its end, for batches to be distributed.
+                    reached.reached(&batch.ends);
+                }
                 if ended {
                     break;
                 }
@@ -198,7 +202,7 @@ impl Bench {
         let mut connection = SqliteConnection::connect_with(&config.options()).await?;
         let rows = self.rows();
         let start = Instant::now();
-        for batch in rows.chunks(WORKER_BATCH_RECORDS_MAX) {
+        for batch in rows.chunks(EMBEDDED_BATCH_RECORDS_MAX) {
             sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await?;
             self.insert(&mut connection, batch).await?;
             sqlx::query("COMMIT").execute(&mut connection).await?;

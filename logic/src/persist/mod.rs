@@ -51,6 +51,11 @@ impl Persister {
         Ok(Self { store, cache, stats })
     }
 
+    /// Records that the store takes at once.
+    fn batch_records_max(&self) -> usize {
+        self.store.batch_records_max()
+    }
+
     /// Where a partition is to be continued.
     fn next_offset(&self, partition: u16) -> u64 {
         self.cache.partitions[usize::from(partition)].next_offset

@@ -9,7 +9,6 @@ use crate::handoff;
 use crate::progress::Progress;
 use crate::store::StoreError;
 use bus::{Change, Poll, Polled, Polls, Skipped, StartError, UpstreamSource};
-use protocol::limits::WORKER_BATCH_RECORDS_MAX;
 use protocol::record::UpstreamRecord;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -115,7 +114,7 @@ impl<U: UpstreamSource> Run<U> {
     pub fn run(mut self) -> Result<(), Stopped> {
         let mut polls = Polls::default();
         while !self.closed {
-            let state = self.source.poll(WORKER_BATCH_RECORDS_MAX, POLL_WAIT, &mut polls);
+            let state = self.source.poll(self.persister.batch_records_max(), POLL_WAIT, &mut polls);
             let records = std::mem::take(&mut polls.records);
             let skipped = std::mem::take(&mut polls.skipped);
             if !records.is_empty() || !skipped.is_empty() {

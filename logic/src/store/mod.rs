@@ -42,6 +42,8 @@ pub trait Backend: Debug + Send + Sync {
 /// What the persister asks of a store.
 #[async_trait]
 pub trait Store: Send {
+    /// Records that one transaction takes at most.
+    fn batch_records_max(&self) -> usize;
     /// Every partition, by index.
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError>;
     /// The seq of the newest message; 0 for none.

@@ -30,6 +30,10 @@ impl MySqlStore {
 
 #[async_trait]
 impl Store for MySqlStore {
+    fn batch_records_max(&self) -> usize {
+        WORKER_BATCH_RECORDS_MAX
+    }
+
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError> {
         let mut connection = self.link.take().await?;
         let found = answer(partitions(&mut connection)).await;

@@ -26,9 +26,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages of 4 KiB in the log after which they are copied into the database, 64 MiB. A batch touches
 /// up to two pages for each of its messages: by default (1,000) they would be copied batch by batch.
 const CHECKPOINT_PAGES: &str = "16384";
-/// What a connection that writes keeps of the database in memory, 32 MiB (SQLite wants KiB as a
+/// What a connection that writes keeps of the database in memory, 64 MiB (SQLite wants KiB as a
 /// negative number): more than a batch changes, or its pages would be written more than once.
-const CACHE_KIB_NEGATIVE: &str = "-32768";
+const CACHE_KIB_NEGATIVE: &str = "-65536";
 
 /// When a COMMIT returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

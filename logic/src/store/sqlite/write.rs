@@ -8,6 +8,7 @@ use crate::store::{
     Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError, may_begin_epoch,
 };
 use async_trait::async_trait;
+use protocol::limits::EMBEDDED_BATCH_RECORDS_MAX;
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
@@ -49,6 +50,10 @@ async fn begin_epoch(connection: &mut SqliteConnection, next_offsets: &[u64]) ->
 
 #[async_trait]
 impl Store for SqliteStore {
+    fn batch_records_max(&self) -> usize {
+        EMBEDDED_BATCH_RECORDS_MAX
+    }
+
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError> {
         partitions(&mut self.connection).await.map_err(classify)
     }
