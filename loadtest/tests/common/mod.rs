@@ -97,9 +97,13 @@ pub(crate) fn place(records: &[Record<'_>], which: impl Fn(&Record<'_>) -> bool)
 
 /// The lines of a ledger of these records, with an end that counts them.
 pub(crate) fn lines(records: &[Record<'_>]) -> Vec<String> {
+    lines_ending(records, End { settled: true, quiet: true, ..End::default() })
+}
+
+/// The same with another end, apart from its counts.
+pub(crate) fn lines_ending(records: &[Record<'_>], mut end: End) -> Vec<String> {
     let mut sealer = Sealer::default();
     let mut lines = vec![sealer.header(&header())];
-    let mut end = End { settled: true, ..End::default() };
     for record in records {
         match record {
             Record::Sent { .. } => end.sent += 1,
