@@ -1,7 +1,7 @@
 //! What all clients count together, for the progress line and to know when a run has settled.
 
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counted by clients, read by the one who waits for them.
 #[derive(Debug, Default)]
@@ -42,4 +42,19 @@ pub(crate) struct Counters {
     pub(crate) first_error: OnceLock<String>,
     /// Why the run can't go on.
     pub(crate) fatal: OnceLock<String>,
+}
+
+impl Counters {
+    /// Whether everything that was handed out is persisted or refused, and everything persisted is
+    /// delivered.
+    pub(crate) fn have_settled(&self) -> bool {
+        self.persisted.load(Relaxed) + self.refused.load(Relaxed) >= self.scheduled.load(Relaxed)
+            && self.delivered.load(Relaxed) >= self.expected.load(Relaxed)
+    }
+
+    /// Grows with whatever the server has to say of messages.
+    pub(crate) fn heard(&self) -> u64 {
+        let all = [&self.persisted, &self.refused, &self.put_off, &self.delivered];
+        all.iter().map(|counter| counter.load(Relaxed)).sum()
+    }
 }

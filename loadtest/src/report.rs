@@ -224,8 +224,13 @@ fn write_summary(text: &mut String, v: &Verdict, ledger: &str) -> fmt::Result {
         )?;
     }
     let incomplete = if v.incomplete { ", incomplete" } else { "" };
+    let settled = match (v.settled, v.undecided) {
+        (true, 0) => String::new(),
+        (false, 0) => ", not settled".to_owned(),
+        (_, undecided) => format!(", not settled: {} were still on their way", grouped(undecided)),
+    };
     let verdict = if v.clean { "CLEAN" } else { "NOT CLEAN" };
-    writeln!(text, "verdict: {verdict}{incomplete} ({ledger})")
+    writeln!(text, "verdict: {verdict}{incomplete}{settled} ({ledger})")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::counters::Counters;
 use crate::judge::judge;
 use crate::ledger::reader::LedgerError;
 use crate::ledger::writer::{Latencies, Writer};
-use crate::ledger::{FORMAT, Header, VERSION};
+use crate::ledger::{End, FORMAT, Header, VERSION};
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::random::Random;
@@ -22,9 +22,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use tokio::sync::watch;
 
-/// How long what was sent may take to arrive, without and with lost connections.
-const SETTLE: Duration = Duration::from_secs(10);
-const SETTLE_RECONNECT: Duration = Duration::from_secs(30);
+/// After how long without any news what was sent counts as settled for better or worse, without and
+/// with lost connections.
+const QUIET: Duration = Duration::from_secs(10);
+const QUIET_RECONNECT: Duration = Duration::from_secs(30);
+/// How long a backlog may take that still moves.
+const SETTLE: Duration = Duration::from_secs(300);
 /// How long reading everything back may take, and how it is spread: one client each so many µs.
 const READ_BACK: Duration = Duration::from_secs(120);
 const READ_BACK_SPREAD_US: u64 = 200;
@@ -97,6 +100,8 @@ struct Done {
     sending: Duration,
     drain: Duration,
     settled: bool,
+    /// Whether what is missing is lost.
+    quiet: bool,
     interrupted: bool,
 }
 
@@ -108,6 +113,17 @@ struct Run<'a> {
     started: Instant,
     interrupts: Arc<AtomicU64>,
     progress: Progress,
+}
+
+/// How far what was sent had come when it was to be read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    /// Everything was there.
+    All,
+    /// Something was missing, and nothing moved any more.
+    Quiet,
+    /// Something was still on its way, or may have been.
+    Moving,
 }
 
 /// Why a wait ended.
@@ -180,15 +196,20 @@ impl<'a> Run<'a> {
         let drain = due.elapsed();
 
         let users = self.options.users.len() as u64;
+        let mut all_read = false;
         if self.interrupts.load(Relaxed) < 2 {
             let _ = phase.send(Phase::ReadBack(users * READ_BACK_SPREAD_US));
             let done = |c: &Counters| c.read_back.load(Relaxed) + c.gone.load(Relaxed) >= users;
-            self.wait("reading back", READ_BACK, 2, done).await?;
+            all_read = self.wait("reading back", READ_BACK, 2, done).await? == Waited::Reached;
         }
         let observed = self.observe();
         let _ = phase.send(Phase::Stop);
         while crowd.clients.join_next().await.is_some() {}
         self.progress.end();
+        // Ended by a second Ctrl-C, what is missing may have been on its way.
+        let ended = self.interrupts.load(Relaxed) >= 2;
+        let quiet = settled != Settled::Moving && all_read && !ended;
+        let settled = settled == Settled::All && !ended;
         let done = Done {
             run: self.shared.run.clone(),
             latencies: Latencies::default(),
@@ -197,6 +218,7 @@ impl<'a> Run<'a> {
             sending: sending + if settled { drain } else { Duration::ZERO },
             drain,
             settled,
+            quiet,
             interrupted: self.interrupts.load(Relaxed) > 0,
         };
         self.finish(done)
@@ -204,11 +226,10 @@ impl<'a> Run<'a> {
 
     fn finish(self, mut done: Done) -> Result<Done, RunError> {
         drop(self.ledger);
-        // Ended by a second Ctrl-C, what is missing may have been on its way.
-        let judged = self.interrupts.load(Relaxed) < 2;
+        let Done { interrupted, settled, quiet, .. } = done;
+        let end = End { interrupted, settled, quiet, ..End::default() };
         let path = self.options.ledger.display().to_string();
-        done.latencies =
-            self.writer.finish(done.interrupted, judged).map_err(|error| RunError::Write(path, error))?;
+        done.latencies = self.writer.finish(end).map_err(|error| RunError::Write(path, error))?;
         Ok(done)
     }
 
@@ -287,15 +308,20 @@ impl<'a> Run<'a> {
         waited.map(|_| ())
     }
 
-    /// Waits until everything that was sent is persisted or refused, and everything persisted is
-    /// delivered; whether that came about.
-    async fn settle(&mut self) -> Result<bool, RunError> {
-        let at_most = if self.options.reconnect { SETTLE_RECONNECT } else { SETTLE };
-        let settled = |c: &Counters| {
-            c.persisted.load(Relaxed) + c.refused.load(Relaxed) >= c.scheduled.load(Relaxed)
-                && c.delivered.load(Relaxed) >= c.expected.load(Relaxed)
-        };
-        Ok(self.wait("settling", at_most, 2, settled).await? == Waited::Reached)
+    /// Waits until everything has come, or for as long as there is news.
+    async fn settle(&mut self) -> Result<Settled, RunError> {
+        let quiet = if self.options.reconnect { QUIET_RECONNECT } else { QUIET };
+        let until = Instant::now() + SETTLE;
+        while Instant::now() < until {
+            let heard = self.counters().heard();
+            match self.wait("settling", quiet, 2, Counters::have_settled).await? {
+                Waited::Reached => return Ok(Settled::All),
+                Waited::Interrupted => break,
+                Waited::TimedOut if self.counters().heard() == heard => return Ok(Settled::Quiet),
+                Waited::TimedOut => {}
+            }
+        }
+        Ok(Settled::Moving)
     }
 
     fn observe(&self) -> Observed {

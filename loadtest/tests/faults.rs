@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use loadtest::judge::FaultKind;
+use loadtest::judge::{FaultKind, Verdict};
 use loadtest::ledger::{End, Header, Record, Via};
 
 fn live(records: &[Record<'_>], to: u64, id: &str) -> usize {
@@ -233,6 +233,71 @@ fn a_message_that_nobody_sent_is_unknown_and_a_refused_one_must_not_arrive() {
     assert_fault(&judge_records(&records), FaultKind::Unknown, "no", "refused");
 }
 
+fn read_back(user: u64, conv: &'static str) -> Record<'static> {
+    Record::ReadBack { user, conv: conv.into(), at: 0 }
+}
+
+fn stored(user: u64, conv: &'static str, seq: u64) -> Record<'static> {
+    Record::Stored { user, conv: conv.into(), seq }
+}
+
+/// A run that had not settled: `z` of user 1 is acknowledged after both users asked for what is
+/// stored, and before what follows.
+fn acked_late(quiet: bool, after: Vec<Record<'static>>) -> Verdict {
+    let mut records = clean();
+    records.push(sent(1, SINGLE, "z"));
+    for user in [1, 2] {
+        records.extend([read_back(user, SINGLE), stored(user, SINGLE, 7)]);
+    }
+    records.push(ack(1, SINGLE, "z", 8));
+    records.extend(after);
+    judge_lines(&lines_ending(&records, End { quiet, ..End::default() }))
+}
+
+#[test]
+fn a_message_acknowledged_after_it_was_asked_for_is_undecided_and_not_lost() {
+    for quiet in [false, true] {
+        let verdict = acked_late(quiet, vec![]);
+        assert!(verdict.counts.is_empty(), "{verdict:#?}");
+        assert_eq!((verdict.undecided, verdict.settled, verdict.clean), (1, false, false));
+    }
+    // Its sender has read it again, and the other one got it: it is there, and the run is not settled.
+    let there = vec![got(1, SINGLE, 8, 1, "z", Via::Final), got(2, SINGLE, 8, 1, "z", Via::Live)];
+    let verdict = acked_late(true, there);
+    assert_eq!((verdict.undecided, verdict.counts.is_empty(), verdict.clean), (0, true, false));
+}
+
+#[test]
+fn a_message_that_is_missing_from_what_was_asked_for_after_its_ack_is_lost_in_any_run() {
+    for quiet in [false, true] {
+        let verdict = acked_late(quiet, vec![read_back(1, SINGLE), stored(1, SINGLE, 7)]);
+        assert_fault(&verdict, FaultKind::Lost, "z", "can't read it back");
+        assert_eq!((verdict.count(FaultKind::Lost), verdict.undecided), (1, 1), "user 2 has not asked again");
+        let verdict = acked_late(quiet, vec![read_back(1, SINGLE)]);
+        assert!(verdict.counts.is_empty(), "the answer has not come: {verdict:#?}");
+    }
+}
+
+#[test]
+fn a_message_never_acknowledged_is_lost_only_if_nothing_moved_any_more() {
+    let mut records = clean();
+    records.push(sent(1, SINGLE, "z"));
+    let judge = |quiet| judge_lines(&lines_ending(&records, End { quiet, ..End::default() }));
+    let verdict = judge(false);
+    assert_eq!((verdict.undecided, verdict.counts.is_empty(), verdict.clean), (1, true, false));
+    assert_fault(&judge(true), FaultKind::Lost, "z", "never acknowledged");
+}
+
+#[test]
+fn a_message_that_came_only_by_the_last_sync_is_lost_only_if_nothing_moved_any_more() {
+    let mut records = clean();
+    records.remove(live(&records, 2, "b"));
+    let judge = |quiet| judge_lines(&lines_ending(&records, End { quiet, ..End::default() }));
+    let verdict = judge(false);
+    assert_eq!((verdict.undecided, verdict.counts.is_empty()), (1, true));
+    assert_fault(&judge(true), FaultKind::Lost, "b", "not delivered to user 2: it is stored");
+}
+
 #[test]
 fn a_run_that_was_not_settled_has_nothing_lost_and_is_incomplete() {
     let mut records = clean();
@@ -243,7 +308,7 @@ fn a_run_that_was_not_settled_has_nothing_lost_and_is_incomplete() {
     let verdict = judge_lines(&lines);
     assert!(!verdict.clean && verdict.incomplete && verdict.counts.is_empty(), "{verdict:#?}");
     // The same with an end that says so.
-    let end = End { sent: 6, acks: 5, got: 19, interrupted: true, settled: false };
+    let end = End { sent: 6, acks: 5, got: 19, interrupted: true, settled: false, quiet: false };
     let mut whole = vec![lines[0].clone()];
     sealer.header(&loadtest::ledger::chain::open_header(&lines[0]).unwrap().0);
     whole.extend(records.iter().map(|record| sealer.record(record)));

@@ -39,6 +39,8 @@ pub(super) struct Tracked {
     wanted: bool,
     /// How far the last `sync` of the run has come.
     read_back: u64,
+    /// Whether it is to be read back, and was not asked for since that was known.
+    unread: bool,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub(super) struct Inbox {
     asks: u64,
     not_before_us: u64,
     failures: u32,
+    /// Conversations whose reading back begins with the `sync` that was made last.
+    begun: Vec<Arc<str>>,
 }
 
 impl Inbox {
@@ -70,9 +74,10 @@ impl Inbox {
                 hole_counted: false,
                 wanted: true,
                 read_back: 0,
+                unread: false,
             })
             .collect();
-        Self { tracked, why: Why::Base, asked: None, asks: 0, not_before_us: 0, failures: 0 }
+        Self { tracked, why: Why::Base, asked: None, asks: 0, not_before_us: 0, failures: 0, begun: vec![] }
     }
 
     pub(super) fn find(&self, name: &str) -> Option<usize> {
@@ -111,8 +116,23 @@ impl Inbox {
         self.not_before_us = at_us;
         for tracked in &mut self.tracked {
             tracked.read_back = tracked.base.unwrap_or(0);
-            tracked.wanted = true;
+            (tracked.wanted, tracked.unread) = (true, true);
         }
+    }
+
+    /// Has what came too late for the last `sync` read back too; whether all had been read back.
+    pub(super) fn read_again(&mut self, at: usize, seq: u64) -> bool {
+        let tracked = &mut self.tracked[at];
+        if seq <= tracked.read_back || tracked.unread {
+            return false;
+        }
+        (tracked.wanted, tracked.unread) = (true, true);
+        std::mem::replace(&mut self.why, Why::Final) == Why::Catch
+    }
+
+    /// Conversations whose reading back begins with the `sync` that was made last.
+    pub(super) fn take_begun(&mut self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.begun)
     }
 
     /// Whether the purpose at hand is served.
@@ -162,7 +182,7 @@ impl Inbox {
             Why::Final => Some(tracked.read_back),
         };
         let wanted: Vec<_> =
-            self.tracked.iter().filter(|tracked| tracked.wanted).take(CONVERSATIONS_MAX).collect();
+            self.tracked.iter_mut().filter(|tracked| tracked.wanted).take(CONVERSATIONS_MAX).collect();
         if wanted.is_empty() {
             return None;
         }
@@ -170,6 +190,13 @@ impl Inbox {
         let limit = if why == Why::Base { 1 } else { MESSAGES_MAX };
         let text =
             super::wire::sync(&trace, limit, wanted.iter().map(|tracked| (&*tracked.name, after(tracked))));
+        if why == Why::Final {
+            for tracked in wanted {
+                if std::mem::take(&mut tracked.unread) {
+                    self.begun.push(Arc::clone(&tracked.name));
+                }
+            }
+        }
         self.asked = Some(Asked { trace, deadline_us: now_us + ANSWER_US, why });
         Some((text, holes))
     }
@@ -190,17 +217,17 @@ impl Inbox {
                 tracked.have.reset_to(last_seq);
                 tracked.wanted = false;
             }
-            Why::Catch => tracked.wanted = more,
+            Why::Catch => tracked.wanted = more || tracked.unread,
             Why::Final => {
                 tracked.read_back = last_message.unwrap_or(tracked.read_back);
-                tracked.wanted = more;
+                tracked.wanted = more || tracked.unread;
             }
         }
     }
 
     /// A conversation that may not be read isn't asked for again.
     pub(super) fn give_up(&mut self, at: usize) {
-        self.tracked[at].wanted = false;
+        (self.tracked[at].wanted, self.tracked[at].unread) = (false, false);
         self.tracked[at].hole_since_us = None;
     }
 

@@ -107,6 +107,9 @@ impl Client {
         }
         if let Some((text, holes)) = self.inbox.next(now_us) {
             add(&self.shared.counters.holes, holes);
+            for conv in self.inbox.take_begun() {
+                self.record(Record::ReadBack { user: self.user, conv: conv.to_string().into(), at: now_us });
+            }
             return Some(text);
         }
         if self.inbox.tracked.iter().any(|tracked| tracked.base.is_none()) {
@@ -219,6 +222,9 @@ impl Client {
         }
         if let Some(at) = self.inbox.find(&ack.conversation_id) {
             self.inbox.take(at, seq, now_us);
+            if self.reading_back && self.inbox.read_again(at, seq) {
+                self.shared.counters.read_back.fetch_sub(1, Relaxed);
+            }
         }
         let (conv, msg) = (ack.conversation_id.to_string().into(), ack.temp_message_id.to_string().into());
         let (user, session, at) = (self.user, self.session, now_us);

@@ -111,6 +111,37 @@ fn after_a_reconnect_it_syncs_page_by_page_and_resends_in_order_before_anything_
 }
 
 #[test]
+fn what_is_acknowledged_after_it_was_read_back_is_read_back_again() {
+    let mut client = ready();
+    let ack = |id: &str, seq: u64| json!({"tempMessageId": id, "conversationId": NAME, "status": "persisted", "messageId": "7", "seqId": seq});
+    let begun = |client: &mut Client| {
+        let records = client.take_records();
+        records.iter().filter(|entry| matches!(entry.record, Record::ReadBack { .. })).count()
+    };
+    client.submit(0, 0);
+    client.submit(0, 0);
+    sent(&mut client, 0);
+    client.read_back(0, 1);
+    let first = sent(&mut client, 1);
+    assert_eq!((after_seq(&first[0]), begun(&mut client)), (&json!(10), 1));
+    // While the answer is on its way, and once it has come.
+    tell(&mut client, "message-ack", ack("r-1-1", 11), None, 2);
+    answer(&mut client, &first[0], &[], 10, false, 3);
+    let second = sent(&mut client, 3);
+    assert_eq!((after_seq(&second[0]), begun(&mut client)), (&json!(10), 1));
+    assert_eq!(client.shared.counters.read_back.load(Relaxed), 0);
+    answer(&mut client, &second[0], &[11], 11, false, 4);
+    assert_eq!(client.shared.counters.read_back.load(Relaxed), 1);
+    tell(&mut client, "message-ack", ack("r-1-2", 12), None, 5);
+    assert_eq!(client.shared.counters.read_back.load(Relaxed), 0);
+    let third = sent(&mut client, 5);
+    assert_eq!((after_seq(&third[0]), begun(&mut client)), (&json!(11), 1));
+    answer(&mut client, &third[0], &[12], 12, false, 6);
+    assert_eq!(client.shared.counters.read_back.load(Relaxed), 1);
+    assert_eq!(sent(&mut client, 7), [] as [Value; 0]);
+}
+
+#[test]
 fn latency_counts_from_when_a_message_was_due() {
     let mut client = ready();
     client.submit(0, 1_000);

@@ -132,6 +132,10 @@ pub struct Verdict {
     pub clean: bool,
     /// Whether the run was cut short.
     pub incomplete: bool,
+    /// Whether everything had come before it was read back.
+    pub settled: bool,
+    /// Messages of which one can't say whether they are lost: they were still on their way.
+    pub undecided: u64,
     /// Messages sent.
     pub sent: u64,
     /// Messages acknowledged as persisted.
@@ -162,6 +166,12 @@ pub struct Verdict {
 pub const FAULTS_MAX: usize = 1_000;
 
 impl Verdict {
+    /// A run that was cut short need not have settled.
+    pub(crate) fn is_clean(&self) -> bool {
+        let settled = self.incomplete || (self.settled && self.undecided == 0);
+        settled && self.damaged == 0 && self.counts.is_empty()
+    }
+
     /// How many of that kind.
     pub fn count(&self, kind: FaultKind) -> u64 {
         self.counts.get(&kind).copied().unwrap_or(0)

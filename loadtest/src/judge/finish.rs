@@ -1,7 +1,8 @@
 //! What can only be said at the end of a ledger: what is missing.
 
-use super::{Damage, DamageKind, Fault, FaultKind, Judge, Verdict};
+use super::{Damage, DamageKind, Fault, FaultKind, Judge, Received, Verdict};
 use crate::ledger::End;
+use crate::ranges::Ranges;
 
 impl Judge {
     /// What the records come to; `sound` if every line was where and what it was, `at_least_once`
@@ -13,16 +14,15 @@ impl Judge {
         }
         let end = self.end.unwrap_or_default();
         self.verdict.incomplete = end.interrupted || self.end.is_none();
+        self.verdict.settled = end.settled;
         for at in 0..self.messages.len() {
             self.count(at);
             self.check_unknown(at);
-            if end.settled {
-                self.check_lost(at);
-            }
+            self.check_lost(at, end.quiet);
         }
         self.check_gaps();
         self.check_order();
-        self.verdict.clean = self.verdict.damaged == 0 && self.verdict.counts.is_empty();
+        self.verdict.clean = self.verdict.is_clean();
         self.verdict
     }
 
@@ -72,32 +72,45 @@ impl Judge {
         }
     }
 
-    /// Everybody in the conversation has it; its sender can read it back.
-    fn check_lost(&mut self, at: u32) {
+    /// Everybody in the conversation has it; its sender can read it back. Who asked before it was
+    /// known to be persisted may not have it.
+    fn check_lost(&mut self, at: u32, quiet: bool) {
         let message = self.messages.get(at);
         if !message.sent || message.refused {
             return;
         }
-        let (conv, sender, acked) = (message.conversation, message.sender, message.acked.is_some());
-        if !acked {
+        let (conv, sender, place) = (message.conversation, message.sender, message.place());
+        let known_at = message.known_at.unwrap_or(u64::MAX);
+        let mut undecided = message.acked.is_none() && !quiet;
+        if message.acked.is_none() && quiet {
             self.fault(FaultKind::Lost, at, "it was sent, and never acknowledged as persisted".to_owned());
         }
-        let Some(place) = self.messages.get(at).place() else { return };
-        for index in 0..self.conversations[conv as usize].members.len() {
+        let members = place.map_or(0, |_| self.conversations[conv as usize].members.len());
+        for index in 0..members {
             let user = self.conversations[conv as usize].members[index];
             let received = self.received.get(&(user, conv));
-            let running = received.is_some_and(|received| received.running.contains(place.seq));
-            let last = received.is_some_and(|received| received.last.contains(place.seq));
-            let detail = match (user == sender, running, last) {
-                (_, true, _) | (true, _, true) => continue,
-                (true, false, false) => "its sender can't read it back".to_owned(),
-                (false, false, true) => {
-                    format!("not delivered to user {user}: it is stored, and came only by the last sync")
-                }
-                (false, false, false) => format!("not delivered to user {user}, not by sync either"),
+            let has = |seen: fn(&Received) -> &Ranges| {
+                received.zip(place).is_some_and(|(received, place)| seen(received).contains(place.seq))
             };
-            self.fault(FaultKind::Lost, at, detail);
+            let asked = self.read_back.get(&(user, conv));
+            let should_read = asked.map_or(quiet, |asked| asked.done.is_some_and(|done| known_at < done));
+            let (decided, detail) = match (user == sender, has(|r| &r.running), has(|r| &r.last)) {
+                (_, true, _) | (true, _, true) => continue,
+                (true, false, false) => (should_read, "its sender can't read it back".to_owned()),
+                (false, false, true) => (
+                    quiet && asked.is_none_or(|asked| known_at < asked.first),
+                    format!("not delivered to user {user}: it is stored, and came only by the last sync"),
+                ),
+                (false, false, false) => {
+                    (should_read, format!("not delivered to user {user}, not by sync either"))
+                }
+            };
+            if decided {
+                self.fault(FaultKind::Lost, at, detail);
+            }
+            undecided |= !decided;
         }
+        self.verdict.undecided += u64::from(undecided);
     }
 
     fn check_gaps(&mut self) {

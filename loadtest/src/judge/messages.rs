@@ -28,6 +28,8 @@ pub(super) struct Message {
     /// The session it went out through last.
     pub(super) session: u64,
     pub(super) acked: Option<MessageAt>,
+    /// The record that was the first to say that it is persisted: an ack, or a delivery.
+    pub(super) known_at: Option<u64>,
     /// As it was delivered first.
     pub(super) stored: Option<MessageAt>,
     pub(super) sent: bool,
@@ -99,6 +101,7 @@ impl Messages {
                 order: (0, 0),
                 session: 0,
                 acked: None,
+                known_at: None,
                 stored: None,
                 sent: false,
                 refused: false,

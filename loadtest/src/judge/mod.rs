@@ -40,6 +40,15 @@ struct Received {
     last: Ranges,
 }
 
+/// How one user asked for what is stored of one conversation, by the places of records.
+#[derive(Debug, Clone, Copy)]
+struct ReadBack {
+    first: u64,
+    last: u64,
+    /// When it asked for what it has in full.
+    done: Option<u64>,
+}
+
 /// What reached one session of one conversation as `new-message`.
 #[derive(Debug, Default)]
 struct Live {
@@ -53,9 +62,12 @@ pub struct Judge {
     names: Map<Box<str>, u32>,
     messages: Messages,
     received: Map<(u64, u32), Received>,
+    read_back: Map<(u64, u32), ReadBack>,
     live: Map<(u64, u32), Live>,
     /// Message, session and user of deliveries that the session had had before.
     repeats: Vec<(u32, u64, u64)>,
+    /// Records taken.
+    taken: u64,
     /// Sessions in which a message was refused for now.
     refusing: HashSet<u64>,
     verdict: Verdict,
@@ -72,7 +84,7 @@ pub fn judge(input: impl BufRead) -> Result<(Option<Header>, Verdict), LedgerErr
     for damage in damages {
         verdict.damage(damage);
     }
-    verdict.clean = verdict.damaged == 0 && verdict.counts.is_empty();
+    verdict.clean = verdict.is_clean();
     Ok((header, verdict))
 }
 
@@ -89,6 +101,7 @@ impl Judge {
 
     /// Takes the next record.
     pub fn take(&mut self, record: &Record<'_>) {
+        self.taken += 1;
         match record {
             Record::Conversation { conv, members } => {
                 let at = self.conversation(conv) as usize;
@@ -119,10 +132,18 @@ impl Judge {
                 self.read.got += 1;
                 self.got(record);
             }
-            Record::Stored { conv, seq, .. } => {
-                let at = self.conversation(conv) as usize;
-                let conversation = &mut self.conversations[at];
+            Record::ReadBack { user, conv, .. } => {
+                let (key, now) = ((*user, self.conversation(conv)), self.taken);
+                let new = ReadBack { first: now, last: now, done: None };
+                self.read_back.entry(key).or_insert(new).last = now;
+            }
+            Record::Stored { user, conv, seq } => {
+                let at = self.conversation(conv);
+                let conversation = &mut self.conversations[at as usize];
                 conversation.stored = conversation.stored.max(*seq);
+                if let Some(asked) = self.read_back.get_mut(&(*user, at)) {
+                    asked.done = Some(asked.last);
+                }
             }
             Record::End(end) => self.end = Some(*end),
         }
@@ -196,6 +217,7 @@ impl Judge {
         let conv = self.conversation(conv);
         let at = self.messages.find(user, msg, conv);
         let message = self.messages.get_mut(at);
+        message.known_at.get_or_insert(self.taken);
         match message.acked {
             None => message.acked = Some(place),
             Some(first) if first == place => {}
@@ -257,6 +279,7 @@ impl Judge {
         let message = self.messages.get_mut(at);
         let (sent, expected, stored, acked) = (message.sent, message.hash, message.stored, message.acked);
         let elsewhere = message.conversation != conv;
+        message.known_at.get_or_insert(self.taken);
         message.stored = Some(stored.unwrap_or(place));
         if sent && expected != hash {
             self.fault_once(

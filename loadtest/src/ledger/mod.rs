@@ -15,7 +15,7 @@ use std::fmt::Write;
 /// What the first line says the file is.
 pub const FORMAT: &str = "ringway-ledger";
 /// The version of the format that is written, and the only one that is read.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,7 +199,19 @@ pub enum Record<'a> {
         /// When.
         at: u64,
     },
-    /// The last seq of a conversation after the run, as a member was told it.
+    /// A member asks, by a last `sync`, for what is stored of a conversation; it asks again where
+    /// an ack came after that.
+    ReadBack {
+        /// Who asks.
+        user: u64,
+        /// For which conversation.
+        #[serde(borrow)]
+        conv: Cow<'a, str>,
+        /// When.
+        at: u64,
+    },
+    /// The last seq of a conversation after the run, as a member was told it with the last page of
+    /// what it asked for.
     Stored {
         /// Who was told.
         user: u64,
@@ -224,8 +236,11 @@ pub struct End {
     pub got: u64,
     /// Whether the run was cut short.
     pub interrupted: bool,
-    /// Whether what is missing is lost: false only if the run was ended without a wait for it.
+    /// Whether everything had come before it was read back.
     pub settled: bool,
+    /// Whether nothing more was on its way by then, and all of it was read back: what is missing is
+    /// lost. If not, one can't say of what was acknowledged too late, or not at all.
+    pub quiet: bool,
 }
 
 impl Record<'_> {
@@ -238,6 +253,9 @@ impl Record<'_> {
             Self::Down { session, user, .. } => write!(text, "end of session {session} of user {user}"),
             Self::Base { conv, user, seq } => {
                 write!(text, "{conv} before the run, seq {seq}, seen by user {user}")
+            }
+            Self::ReadBack { conv, user, .. } => {
+                write!(text, "{conv} asked for by user {user} after the run")
             }
             Self::Stored { conv, user, seq } => {
                 write!(text, "{conv} after the run, seq {seq}, seen by user {user}")

@@ -96,11 +96,13 @@ impl Writer {
         self.thread.is_finished()
     }
 
-    /// Writes the last line; to be called once all senders are gone.
-    pub fn finish(self, interrupted: bool, settled: bool) -> io::Result<Latencies> {
+    /// Writes the last line, with the counts of what was written; to be called once all senders are
+    /// gone.
+    pub fn finish(self, end: End) -> io::Result<Latencies> {
         let joined = self.thread.join().map_err(|_| io::Error::other("the ledger's thread panicked"))?;
         let mut work = joined?;
-        let end = End { interrupted, settled, ..work.end };
+        let End { sent, acks, got, .. } = work.end;
+        let end = End { sent, acks, got, ..end };
         writeln!(work.file, "{}", work.sealer.record(&Record::End(end)))?;
         work.file.flush()?;
         Ok(work.latencies)

@@ -98,14 +98,26 @@ pub(crate) fn place(records: &[Record<'_>], which: impl Fn(&Record<'_>) -> bool)
 
 /// The lines of a ledger of these records, with an end that counts them.
 pub(crate) fn lines(records: &[Record<'_>]) -> Vec<String> {
-    lines_after(&header(), records)
+    lines_of(&header(), records, settled())
 }
 
 /// The lines of a ledger that begins so.
 pub(crate) fn lines_after(header: &Header, records: &[Record<'_>]) -> Vec<String> {
+    lines_of(header, records, settled())
+}
+
+/// The lines of a ledger with another end, apart from its counts.
+pub(crate) fn lines_ending(records: &[Record<'_>], end: End) -> Vec<String> {
+    lines_of(&header(), records, end)
+}
+
+fn settled() -> End {
+    End { settled: true, quiet: true, ..End::default() }
+}
+
+fn lines_of(header: &Header, records: &[Record<'_>], mut end: End) -> Vec<String> {
     let mut sealer = Sealer::default();
     let mut lines = vec![sealer.header(header)];
-    let mut end = End { settled: true, ..End::default() };
     for record in records {
         match record {
             Record::Sent { .. } => end.sent += 1,
