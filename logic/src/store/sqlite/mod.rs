@@ -1,5 +1,6 @@
 //! The store of one process, in SQLite: WAL, one writer, any number of readers.
 
+mod checkpoint;
 mod conversations;
 mod groups;
 mod read;
@@ -23,9 +24,9 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// How long a writer waits for another before the store counts as busy.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pages of 4 KiB in the log after which they are copied into the database, 64 MiB. A batch touches
-/// up to two pages for each of its messages: by default (1,000) they would be copied batch by batch.
-const CHECKPOINT_PAGES: &str = "16384";
+/// Pages of 4 KiB in the log after which a COMMIT copies them itself, 256 MiB: the bound of the log
+/// where the checkpointer can't keep up.
+const LOG_PAGES_MAX: &str = "65536";
 /// What a connection that writes keeps of the database in memory, 64 MiB (SQLite wants KiB as a
 /// negative number): more than a batch changes, or its pages would be written more than once.
 const CACHE_KIB_NEGATIVE: &str = "-65536";
@@ -62,7 +63,7 @@ impl SqliteConfig {
         SqliteConnectOptions::new()
             .filename(&self.path)
             .journal_mode(SqliteJournalMode::Wal)
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .pragma("wal_autocheckpoint", LOG_PAGES_MAX)
             .pragma("cache_size", CACHE_KIB_NEGATIVE)
             .synchronous(match self.synchronous {
                 Synchronous::Full => SqliteSynchronous::Full,
