@@ -233,6 +233,13 @@ fn topics_are_made_once_grown_for_more_shards_and_checked() {
 }
 
 #[test]
+fn more_copies_than_brokers_are_refused_with_the_setting_to_change() {
+    let settings = Settings { replication: 3, ..kafka() };
+    let error = admin::ensure_shared(&settings).unwrap_err();
+    assert!(error.to_string().contains("set kafka.replication_factor"), "{error}");
+}
+
+#[test]
 fn without_a_broker_a_start_says_where_it_looked() {
     let mut settings = Settings::new("127.0.0.1:1");
     settings.wait = Duration::from_millis(500);

@@ -18,6 +18,14 @@ fn a_clean_ledger_is_clean() {
 }
 
 #[test]
+fn the_json_counts_every_kind_of_fault_also_where_there_is_none() {
+    let counts = serde_json::to_value(judge_records(&clean())).unwrap()["counts"].clone();
+    let zeros = ["lost", "doubled", "reordered", "gap", "foreign", "altered", "unknown"];
+    let zeros = zeros.into_iter().map(|kind| (kind.to_owned(), serde_json::Value::from(0)));
+    assert_eq!(counts, serde_json::Value::Object(zeros.collect()));
+}
+
+#[test]
 fn a_message_that_was_not_delivered_is_lost() {
     let mut records = clean();
     records.remove(live(&records, 2, "b"));

@@ -177,7 +177,13 @@ impl<'s> Admin<'s> {
             topic: topic.name.clone(),
             partitions: topic.partitions,
             replication: self.settings.replication,
-            why: code.to_string(),
+            why: match code {
+                RDKafkaErrorCode::InvalidReplicationFactor => {
+                    "there are fewer brokers than copies: add brokers, or set kafka.replication_factor"
+                        .to_owned()
+                }
+                code => code.to_string(),
+            },
         }
     }
 

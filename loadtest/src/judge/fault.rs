@@ -1,6 +1,7 @@
 //! What can be wrong with a run, and with its ledger.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What went wrong with a message.
@@ -152,14 +153,19 @@ pub struct Verdict {
     pub repeated: u64,
     /// Sessions that ended before the run did.
     pub dropped_sessions: u64,
-    /// How many of each kind there are.
-    pub counts: std::collections::BTreeMap<FaultKind, u64>,
+    /// How many of each kind there are; every kind is told, also with 0.
+    #[serde(serialize_with = "every_kind")]
+    pub counts: BTreeMap<FaultKind, u64>,
     /// The faults, up to [`FAULTS_MAX`].
     pub faults: Vec<Fault>,
     /// How many lines are damaged.
     pub damaged: u64,
     /// The damaged lines, up to [`FAULTS_MAX`].
     pub damages: Vec<Damage>,
+}
+
+fn every_kind<S: Serializer>(counts: &BTreeMap<FaultKind, u64>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(KINDS.map(|kind| (kind, counts.get(&kind).copied().unwrap_or(0))))
 }
 
 /// Faults that a verdict names; all are counted.
