@@ -6,11 +6,12 @@
 
 mod held;
 mod texts;
+mod waiting;
 
 use crate::clock;
 use crate::decide::{Decision, Known, WorldRates};
 use crate::fanout::{LargeMessage, TaskSink};
-use crate::handoff;
+use crate::handoff::{self, Weighed};
 use crate::history;
 use crate::outbound::{Outbound, Outboxes};
 use crate::progress::Progress;
@@ -21,15 +22,14 @@ use bus::{Downlink, Parker, Polled, RouteChange, RouteSource};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use held::Tickets;
-use protocol::limits::HELD_BATCHES_MAX;
 use protocol::record::{DownstreamEntry, EntryKind, Targets, UpstreamRecord};
 use protocol::{ConversationId, SessionRef, UnixMs, UserId};
 use protocol::{event, hop};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use texts::{message, reason};
 use tracing::Level;
+use waiting::Waiting;
 
 /// How long the distributor sleeps when nobody wakes it.
 const PARK: Duration = Duration::from_millis(500);
@@ -56,6 +56,19 @@ pub struct Batch {
     pub taken_at: UnixMs,
     /// When it was committed.
     pub committed_at: UnixMs,
+}
+
+impl Weighed for Batch {
+    /// Its records and the members of its groups, which are shared with what the persister keeps warm.
+    fn bytes(&self) -> usize {
+        let records: usize = self.records.iter().map(|polled| polled.record.bytes()).sum();
+        let members = |audience: &Audience| match audience {
+            Audience::Members(members) => size_of_val::<[UserId]>(members),
+            Audience::Large => 0,
+        };
+        let groups: usize = self.groups.values().map(members).sum();
+        size_of::<Self>() + records + self.decisions.len() * size_of::<Decision>() + groups
+    }
 }
 
 impl Batch {
@@ -106,7 +119,7 @@ pub struct Distributor<D, Y> {
     config: DistributorConfig,
     outbound: Outbound<D, Y>,
     /// Batches whose messages wait for the directory; their acks are out.
-    held: VecDeque<Batch>,
+    held: Waiting,
     retry_at_ms: u64,
     tickets: Tickets,
     changes: Vec<RouteChange>,
@@ -122,7 +135,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
         Self {
             config,
             outbound,
-            held: VecDeque::new(),
+            held: Waiting::default(),
             retry_at_ms: 0,
             tickets: Tickets::default(),
             changes: Vec::new(),
@@ -139,7 +152,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
             self.settle();
             self.retry_held();
             let ended = batches.has_ended();
-            let room = self.held.len() < HELD_BATCHES_MAX;
+            let room = self.held.has_room(&self.config.stats);
             if let Some(batch) = room.then(|| batches.pop()).flatten() {
                 self.take_routes();
                 self.distribute(batch);
@@ -201,32 +214,32 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
         self.send_large();
         match told {
             Ok(true) => self.sent(batch),
-            Ok(false) => self.held.push_back(batch),
+            Ok(false) => self.held.push(batch),
             Err(error) => {
                 self.directory_failed(&error);
-                self.held.push_back(batch);
+                self.held.push(batch);
             }
         }
-        self.config.stats.held_batches.set(self.held.len() as u64);
+        self.held.show(&self.config.stats);
     }
 
     fn retry_held(&mut self) {
         if self.held.is_empty() || clock::now().0 < self.retry_at_ms {
             return;
         }
-        while let Some(batch) = self.held.pop_front() {
+        while let Some(batch) = self.held.pop() {
             let mut outboxes = Outboxes::default();
             let told = self.tell_recipients(&batch, &mut outboxes);
             outboxes.send(&mut self.outbound);
             self.send_large();
             if let Err(error) = told {
                 self.directory_failed(&error);
-                self.held.push_front(batch);
+                self.held.put_back(batch);
                 break;
             }
             self.sent(batch);
         }
-        self.config.stats.held_batches.set(self.held.len() as u64);
+        self.held.show(&self.config.stats);
     }
 
     fn directory_failed(&mut self, error: &DirectoryError) {

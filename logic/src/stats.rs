@@ -101,8 +101,14 @@ stats! {
     downstream_records: total,
     /// Records for shards that were gone.
     downstream_gone: total,
+    /// Batches that found no room on their way to the distributor; the persister waited.
+    distribute_queue_full: total,
     /// Batches whose messages wait for the directory of routes.
     held_batches: gauge,
+    /// Bytes of these batches.
+    held_bytes: gauge,
+    /// Times that no further batch was taken because too much waited for the directory.
+    held_full: total,
     /// Look-ups of routes that failed; messages wait for the next one.
     directory_failures: total,
     /// Hints (read, typing, updates) that nobody was told of, for want of the directory.
@@ -127,6 +133,8 @@ stats! {
     fanout_scans: total,
     /// Messages to large groups, times their ranges.
     fanout_tasks: total,
+    /// Tasks that found no room on their way to the scans; the distributor waited.
+    fanout_queue_full: total,
     /// Scans that failed for good; everybody is told to sync.
     fanout_failures: total,
 }

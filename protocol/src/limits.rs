@@ -101,8 +101,13 @@ pub const CONNECTIONS_MAX_DEFAULT: usize = 18_000;
 pub const ROUTE_QUEUE_RECORDS: usize = 4_096;
 /// Persisted batches that wait for the distributor (full: the persister waits).
 pub const DISTRIBUTE_QUEUE_BATCHES: usize = 16;
+/// The same, bytes; a batch that is larger by itself waits alone. It is 16 batches of 4,000 records of
+/// 1,048 bytes each; one batch of the longest messages is larger.
+pub const DISTRIBUTE_QUEUE_BYTES: usize = 64 << 20;
 /// Distributed batches whose messages wait for the directory (full: the persister waits).
 pub const HELD_BATCHES_MAX: usize = 64;
+/// The same, bytes; the batch that reaches it is still held.
+pub const HELD_BYTES_MAX: usize = 64 << 20;
 /// Records in a shard's inbox, per class of producer; bytes ≤ slots × the largest record.
 pub const INBOX_RECORDS: usize = 1_024;
 /// Bytes of one gathered send: what queued up for a socket leaves in pieces of at most this.
@@ -128,6 +133,8 @@ pub const MEMBER_BUCKETS: u16 = 64;
 pub const FANOUT_RANGES: u16 = 4;
 /// Tasks for large groups that wait (full: the distributor waits).
 pub const FANOUT_QUEUE_TASKS: usize = 256;
+/// The same, bytes; the tasks of one message share its text, which is counted for each.
+pub const FANOUT_QUEUE_BYTES: usize = 4 << 20;
 /// A group with more members than this is large, for ever.
 pub const LARGE_GROUP_MEMBERS: u32 = 500;
 /// Conversations that a worker keeps warm.

@@ -30,6 +30,12 @@ const COMMIT_EVERY_MS: u64 = 500;
 const RELEASE_WAIT_MS: u64 = 5_000;
 const RELEASE_STEP: Duration = Duration::from_millis(2);
 
+/// Pauses of [`handoff::FULL_PAUSE`] for which the distributor is just waited for, about a second: to
+/// pause the road for less would throw away what it has fetched.
+const FULL_PAUSES: u32 = 5_000;
+/// How long the road is polled after that, at a time.
+const FULL_POLL: Duration = Duration::from_millis(20);
+
 /// Why a persister can't go on.
 #[derive(Debug, Error)]
 pub enum Stopped {
@@ -158,7 +164,31 @@ impl<U: UpstreamSource> Run<U> {
         }
         let groups = self.persister.groups(&records);
         let committed_at = clock::now();
-        self.batches.send(Batch { records, decisions, groups, ends, taken_at, committed_at });
+        self.hand_on(Batch { records, decisions, groups, ends, taken_at, committed_at });
+    }
+
+    /// Hands a batch to the distributor. While there is no room nothing more is persisted; if that
+    /// lasts, the road is polled meanwhile, so that the share is kept.
+    fn hand_on(&mut self, mut batch: Batch) {
+        let mut waited = 0;
+        while let Err(back) = self.batches.try_send(batch) {
+            batch = back;
+            waited += 1;
+            if waited == 1 {
+                self.persister.stats.distribute_queue_full.add(1);
+            }
+            if waited < FULL_PAUSES {
+                std::thread::sleep(handoff::FULL_PAUSE);
+            } else if self.is_abandoned() {
+                // It is persisted, and its offsets are not noted: whoever goes on distributes it.
+                return;
+            } else {
+                self.idle(FULL_POLL);
+            }
+        }
+        if std::mem::take(&mut self.paused) {
+            self.source.resume();
+        }
     }
 
     /// How long records were on their way, by the shard that they came from; returns the time.

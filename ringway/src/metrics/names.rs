@@ -178,7 +178,10 @@ pub(super) const METRICS: &[Metric] = &[
     metric("ringway_worker_downstream_records_total", From::Worker("downstream_records")),
     metric("ringway_worker_downstream_entries_total", From::Worker("downstream_entries")),
     metric("ringway_worker_downstream_gone_total", From::Worker("downstream_gone")),
+    metric("ringway_worker_distribute_queue_full_total", From::Worker("distribute_queue_full")),
     metric("ringway_worker_held_batches", From::Worker("held_batches")),
+    metric("ringway_worker_held_bytes", From::Worker("held_bytes")),
+    metric("ringway_worker_held_full_total", From::Worker("held_full")),
     metric("ringway_worker_directory_failures_total", From::Worker("directory_failures")),
     metric("ringway_worker_hints_dropped_total", From::Worker("hints_dropped")),
     metric("ringway_worker_hot_pages_total", From::Worker("hot_pages")),
@@ -191,6 +194,7 @@ pub(super) const METRICS: &[Metric] = &[
     metric("ringway_worker_typing_dropped_total", From::Worker("typing_dropped")),
     metric("ringway_worker_fanout_tasks_total", From::Worker("fanout_tasks")),
     metric("ringway_worker_fanout_scans_total", From::Worker("fanout_scans")),
+    metric("ringway_worker_fanout_queue_full_total", From::Worker("fanout_queue_full")),
     metric("ringway_worker_fanout_failures_total", From::Worker("fanout_failures")),
 ];
 
