@@ -233,6 +233,27 @@ fn topics_are_made_once_grown_for_more_shards_and_checked() {
 }
 
 #[test]
+fn a_log_is_told_by_its_oldest_offset_and_its_next() {
+    let settings = kafka();
+    let partitions = admin::ensure_shared(&settings).unwrap();
+    let empty = admin::Log { low: 0, high: 0 };
+    assert_eq!(admin::upstream_logs(&settings, partitions).unwrap(), [empty; 8]);
+    let mut rig = start(&settings, 1, usize::MAX);
+    for n in 0..5 {
+        assert!(publish(&mut rig.uplinks[0], 0, 1, &n.to_string(), 5));
+    }
+    rig.uplinks[0].flush();
+    assert!(rig.road.flush(WAIT) && rig.road.stop(WAIT));
+    let own = usize::from(protocol::ConversationId::Group(5).partition(8));
+    let logs = admin::upstream_logs(&settings, partitions).unwrap();
+    assert_eq!(logs[own], admin::Log { low: 0, high: 5 });
+    cut(&settings, &settings.upstream_topic(), own as i32);
+    let logs = admin::upstream_logs(&settings, partitions).unwrap();
+    assert_eq!(logs[own], admin::Log { low: 5, high: 5 });
+    assert!(logs.iter().enumerate().all(|(partition, log)| partition == own || *log == empty), "{logs:?}");
+}
+
+#[test]
 fn without_a_broker_a_start_says_where_it_looked() {
     let mut settings = Settings::new("127.0.0.1:1");
     settings.wait = Duration::from_millis(500);

@@ -35,7 +35,8 @@ pub enum KafkaRoadError {
     /// A topic whose partitions can't be changed has another number of them.
     #[error(
         "topic {topic} has {found} partitions, but {expected} are configured: set upstream_partitions to {found}; \
-         to change the topic itself, drain, make a new topic and run `ringway logic new-epoch`"
+         to change the number, drain, delete the topic and run `ringway logic new-epoch` with the new one configured \
+         (docs/operations.md, Growing)"
     )]
     PartitionCount {
         /// Which.

@@ -64,7 +64,13 @@ impl Persister {
     /// Forgets what may not be so any more, and reads where the partitions stand.
     pub async fn reload(&mut self) -> Result<(), StoreError> {
         self.cache.conversations.clear();
-        self.cache.partitions = self.store.partitions().await?;
+        let (found, expected) = (self.store.partitions().await?, self.cache.partitions.len());
+        if found.len() != expected {
+            // An operator has changed it. Conversations are in other partitions than this worker takes
+            // them from: it may not write any more.
+            return Err(StoreError::Partitions { found: found.len(), expected });
+        }
+        self.cache.partitions = found;
         Ok(())
     }
 

@@ -34,8 +34,9 @@ pub trait Backend: Debug + Send + Sync {
     async fn open_marks(&self) -> Result<Box<dyn Marks>, StoreError>;
     /// For the changes of groups, with so many partitions.
     async fn open_groups(&self, partitions: u16) -> Result<Box<dyn GroupStore>, StoreError>;
-    /// After a loss of the log: raises the epoch of every partition, and makes it go on at the
-    /// given offset of the new log.
+    /// For a new log, with as many partitions as there are offsets: raises the epoch, and makes each
+    /// partition go on at its offset of that log. If their number changes nothing of the old log may
+    /// be left to be persisted, since conversations move to other partitions.
     async fn new_epoch(&self, next_offsets: &[u64]) -> Result<(), StoreError>;
 }
 
@@ -204,13 +205,12 @@ pub trait GroupChange: Send {
     async fn undo(self: Box<Self>);
 }
 
-/// What `new_epoch` asks of the partitions before it changes any.
-fn may_begin_epoch(partitions: &[Partition], next_offsets: &[u64]) -> Result<(), StoreError> {
-    if partitions.len() != next_offsets.len() {
-        return Err(StoreError::Partitions { found: partitions.len(), expected: next_offsets.len() });
-    }
-    match partitions.iter().position(|partition| partition.epoch == u8::MAX) {
-        Some(partition) => Err(StoreError::LastEpoch { partition }),
-        None => Ok(()),
-    }
+/// The partitions of the next epoch. It is above that of every partition there was, also of those that
+/// go: a number that comes back later must not give a message id twice.
+fn of_next_epoch(before: &[Partition], next_offsets: &[u64]) -> Result<Vec<Partition>, StoreError> {
+    let last = before.iter().map(|partition| partition.epoch).max().unwrap_or(0);
+    let epoch = last.checked_add(1).ok_or(StoreError::LastEpoch)?;
+    let versions = before.iter().map(|partition| partition.version).chain(std::iter::repeat(0));
+    let rows = next_offsets.iter().zip(versions);
+    Ok(rows.map(|(next_offset, version)| Partition { epoch, next_offset: *next_offset, version }).collect())
 }

@@ -1,11 +1,14 @@
 //! The persister's part of SQLite, and the operator's.
 
-use super::{Turn, begin, classify, end, enter_single, last_seq, members, open, partitions, rollback};
+use super::{
+    Turn, begin, classify, end, enter_single, insert_partitions, last_seq, members, open, partitions,
+    rollback,
+};
 use crate::decide::{Known, content_hash};
 use crate::store::rows::{entered_by, key, message_type};
 use crate::store::sqlite::SqliteConfig;
 use crate::store::{
-    Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError, may_begin_epoch,
+    Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError, of_next_epoch,
 };
 use async_trait::async_trait;
 use protocol::limits::EMBEDDED_BATCH_RECORDS_MAX;
@@ -30,22 +33,16 @@ impl SqliteStore {
 
     pub(super) async fn new_epoch(&mut self, next_offsets: &[u64]) -> Result<(), StoreError> {
         let _turn = self.turn.wait().await;
-        may_begin_epoch(&self.partitions().await?, next_offsets)?;
+        let next = of_next_epoch(&self.partitions().await?, next_offsets)?;
         begin(&mut self.connection).await.map_err(classify)?;
-        let begun = begin_epoch(&mut self.connection, next_offsets).await;
+        let begun = replace_partitions(&mut self.connection, &next).await;
         end(&mut self.connection, begun).await
     }
 }
 
-async fn begin_epoch(connection: &mut SqliteConnection, next_offsets: &[u64]) -> Result<(), sqlx::Error> {
-    for (partition, next_offset) in (0u16..).zip(next_offsets) {
-        sqlx::query("UPDATE partitions SET epoch = epoch + 1, next_offset = ? WHERE partition = ?")
-            .bind(*next_offset as i64)
-            .bind(partition)
-            .execute(&mut *connection)
-            .await?;
-    }
-    Ok(())
+async fn replace_partitions(connection: &mut SqliteConnection, all: &[Partition]) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM partitions").execute(&mut *connection).await?;
+    insert_partitions(connection, all).await
 }
 
 #[async_trait]
