@@ -110,6 +110,13 @@ pub const HELD_BATCHES_MAX: usize = 64;
 pub const HELD_BYTES_MAX: usize = 64 << 20;
 /// Records in a shard's inbox, per class of producer; bytes ≤ slots × the largest record.
 pub const INBOX_RECORDS: usize = 1_024;
+/// What an operator may ask of a shard before it has looked (full: it is asked again for
+/// [`CONTROL_TRIES`] × [`CONTROL_PAUSE`], then that is reported).
+pub const CONTROL_QUEUE_RECORDS: usize = 8;
+/// How often a shard is asked whose queue of these is full: for 1 s, twice as long as a shard sleeps.
+pub const CONTROL_TRIES: usize = 100;
+/// How soon it is asked again.
+pub const CONTROL_PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of one gathered send: what queued up for a socket leaves in pieces of at most this.
 pub const GATHER_BYTES: usize = 16 << 10;
 /// Recipients remembered per conversation by a worker (recent client ids, for repeats).

@@ -56,8 +56,8 @@ impl Reload {
             }
         };
         self.keys.send_replace(keys(&sources, self.dev_key.as_deref()));
-        if let Some(gateway) = gateway {
-            gateway.set_policy(&self.policy());
+        if let Some(Err(untold)) = gateway.map(|gateway| gateway.set_policy(&self.policy())) {
+            tracing::error!(%untold, "SIGHUP: these still check tokens with the keys from before; send it again");
         }
         tracing::info!(
             keys = sources.len(),

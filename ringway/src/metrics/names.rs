@@ -135,6 +135,7 @@ pub(super) const METRICS: &[Metric] = &[
     metric("ringway_partial_bytes", From::Shard("partial_bytes")),
     metric("ringway_receives_starved_total", From::Shard("receives_starved")),
     metric("ringway_ticks_total", From::Shard("ticks")),
+    metric("ringway_controls_untold_total", From::Shard("controls_untold")),
     // The road.
     metric("ringway_queue_records", From::Queues),
     metric("ringway_downstream_records_total", From::Shard("downstream_records")),
