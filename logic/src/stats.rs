@@ -2,6 +2,7 @@
 
 use bus::Figure;
 use bus::latency::Latency;
+use protocol::wire::Unreadable;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A count, or a level that goes up and down.
@@ -51,6 +52,16 @@ macro_rules! stats {
                 &self.upstream_latency[usize::from(shard).min(self.upstream_latency.len() - 1)]
             }
 
+            /// Counts an unreadable record that was put aside.
+            pub fn put_aside(&self, kind: Unreadable) {
+                let count = match kind {
+                    Unreadable::Garbage => &self.dead_letters_garbage,
+                    Unreadable::UnknownVersion => &self.dead_letters_unknown_version,
+                    Unreadable::Misplaced => &self.dead_letters_misplaced,
+                };
+                count.add(1);
+            }
+
             /// Every figure with its name, whether it only ever grows, and what it means.
             pub fn all(&self) -> Vec<Figure> {
                 vec![$(Figure {
@@ -93,8 +104,14 @@ stats! {
     store_retries: total,
     /// Tries of the present batch that the store did not take; 0 while it answers.
     store_failing: gauge,
-    /// Records put aside because the store refuses them.
-    dead_letters: total,
+    /// Messages put aside because the store refuses them.
+    dead_letters_refused: total,
+    /// Records put aside that are none of ours, or broken.
+    dead_letters_garbage: total,
+    /// Records put aside that are of a version that is not known here.
+    dead_letters_unknown_version: total,
+    /// Records put aside that were in another partition than their key belongs to.
+    dead_letters_misplaced: total,
     /// Entries sent to shards.
     downstream_entries: total,
     /// Records sent to shards.

@@ -249,7 +249,7 @@ impl<U: UpstreamSource> Run<U> {
     ) -> Outcome {
         let Some(polled) = records.first() else { return Outcome::default() };
         tracing::error!(reason, trace_id = %polled.record.trace_id, "the store refuses a message; it is put aside");
-        self.persister.stats.dead_letters.add(1);
+        self.persister.stats.dead_letters_refused.add(1);
         let aside = Aside { reason, on_road: self.source.put_aside(polled, reason) };
         loop {
             let done = self.persister.persist_or_put_aside(&records, skipped, Some(aside));

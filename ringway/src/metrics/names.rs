@@ -101,6 +101,8 @@ const CLOSED: By = By {
 const REFUSED: By = By { prefix: "refused_", label: "reason", help: "Upgrades refused, by reason" };
 const REFUSED_MESSAGES: By =
     By { prefix: "refused_", label: "reason", help: "Messages refused for good, by reason" };
+const DEAD_LETTERS: By =
+    By { prefix: "dead_letters_", label: "reason", help: "Records put aside as dead letters, by reason" };
 
 const fn metric(name: &'static str, from: From) -> Metric {
     Metric { name, from }
@@ -175,7 +177,7 @@ pub(super) const METRICS: &[Metric] = &[
     metric("ringway_worker_duplicates_looked_up_total", From::Worker("duplicates_looked_up")),
     metric("ringway_worker_store_retries_total", From::Worker("store_retries")),
     metric("ringway_worker_store_failing", From::Worker("store_failing")),
-    metric("ringway_worker_dead_letters_total", From::Worker("dead_letters")),
+    metric("ringway_worker_dead_letters_total", From::WorkerBy(DEAD_LETTERS)),
     metric("ringway_worker_downstream_records_total", From::Worker("downstream_records")),
     metric("ringway_worker_downstream_entries_total", From::Worker("downstream_entries")),
     metric("ringway_worker_downstream_gone_total", From::Worker("downstream_gone")),
