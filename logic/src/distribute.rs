@@ -26,7 +26,7 @@ use protocol::record::{DownstreamEntry, EntryKind, Targets, UpstreamRecord};
 use protocol::{ConversationId, SessionRef, UnixMs, UserId};
 use protocol::{event, hop};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use texts::{message, reason};
 use tracing::Level;
 use waiting::Waiting;
@@ -56,6 +56,8 @@ pub struct Batch {
     pub taken_at: UnixMs,
     /// When it was committed.
     pub committed_at: UnixMs,
+    /// The same, for how long it took from there.
+    pub committed: Instant,
 }
 
 impl Weighed for Batch {
@@ -249,8 +251,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
     }
 
     fn sent(&mut self, batch: Batch) {
-        let took = clock::now().0.saturating_sub(batch.committed_at.0);
-        self.config.stats.distribute_latency.record(took, 1);
+        self.config.stats.distribute_latency.record(batch.committed.elapsed());
         if tracing::enabled!(target: hop::TARGET, Level::DEBUG) {
             tell_distributed(&batch);
         }

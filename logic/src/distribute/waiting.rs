@@ -83,6 +83,7 @@ mod tests {
             ends: vec![],
             taken_at: UnixMs(0),
             committed_at: UnixMs(0),
+            committed: crate::clock::monotonic(),
         }
     }
 

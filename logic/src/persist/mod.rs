@@ -124,10 +124,10 @@ impl Persister {
             .collect();
         let messages = new_messages(records, &decisions);
         let advances = self.advances(records, skipped);
-        let begun = clock::now();
+        let begun = clock::monotonic();
         let committed = self.store.commit(&advances, &messages, &letters).await?;
         self.stats.store_failing.set(0);
-        self.stats.commit_latency.record(clock::now().0.saturating_sub(begun.0), 1);
+        self.stats.commit_latency.record(begun.elapsed());
         match committed {
             Commit::Done => {
                 self.stats.batches.add(1);

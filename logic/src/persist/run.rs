@@ -163,8 +163,8 @@ impl<U: UpstreamSource> Run<U> {
             self.share[usize::from(*partition)].handed = *end;
         }
         let groups = self.persister.groups(&records);
-        let committed_at = clock::now();
-        self.hand_on(Batch { records, decisions, groups, ends, taken_at, committed_at });
+        let (committed_at, committed) = (clock::now(), clock::monotonic());
+        self.hand_on(Batch { records, decisions, groups, ends, taken_at, committed_at, committed });
     }
 
     /// Hands a batch to the distributor. While there is no room nothing more is persisted; if that
@@ -196,7 +196,7 @@ impl<U: UpstreamSource> Run<U> {
         let now = clock::now();
         for Polled { record, .. } in records {
             let took = now.0.saturating_sub(record.received_at.0);
-            self.persister.stats.upstream(record.origin.session.shard).record(took, 1);
+            self.persister.stats.upstream(record.origin.session.shard).record_ms(took);
         }
         now
     }
