@@ -146,6 +146,8 @@ pub const FANOUT_QUEUE_BYTES: usize = 4 << 20;
 pub const LARGE_GROUP_MEMBERS: u32 = 500;
 /// Conversations that a worker keeps warm.
 pub const WARM_CONVERSATIONS_MAX: usize = 65_536;
+/// Conversations, or members of large groups, that one statement of the persister asks for.
+pub const LOOK_UPS_PER_STATEMENT: usize = 128;
 /// Connections that one worker holds to its store: persister, query thread (2), scans of large
 /// groups, HTTP API (3).
 pub const STORE_CONNECTIONS_PER_WORKER: usize = 7;

@@ -4,6 +4,7 @@
 //! A [`Backend`] is where the store is; it opens what each thread of a worker needs of it.
 
 mod error;
+mod look_up;
 pub mod mysql;
 mod rows;
 pub mod sqlite;
@@ -47,12 +48,12 @@ pub trait Store: Send {
     fn batch_records_max(&self) -> usize;
     /// Every partition, by index.
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError>;
-    /// The seq of the newest message; 0 for none.
-    async fn last_seq(&mut self, conversation: ConversationId) -> Result<u64, StoreError>;
-    /// The members of a group; none if there is no such group.
-    async fn members(&mut self, group: ConversationId) -> Result<Option<Members>, StoreError>;
-    /// Whether the user's window in a group is open.
-    async fn is_member(&mut self, group: ConversationId, user: UserId) -> Result<bool, StoreError>;
+    /// The seq of each one's newest message; 0 for none.
+    async fn last_seqs(&mut self, conversations: &[ConversationId]) -> Result<Vec<u64>, StoreError>;
+    /// The members of each group; none if there is no such group.
+    async fn members(&mut self, groups: &[ConversationId]) -> Result<Vec<Option<Members>>, StoreError>;
+    /// Whether each user's window in the group is open.
+    async fn are_members(&mut self, of: &[(ConversationId, UserId)]) -> Result<Vec<bool>, StoreError>;
     /// The message stored under that key.
     async fn find(
         &mut self,

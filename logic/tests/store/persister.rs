@@ -116,7 +116,36 @@ async fn a_cold_repeat_is_found_by_its_key(backend: &dyn Backend) {
     assert_eq!(reused, [Decision::Refuse(ErrorCode::IdReused)]);
 }
 
+async fn a_batch_of_cold_conversations_of_all_kinds_is_decided_as_a_warm_one(backend: &dyn Backend) {
+    let (mut first, _) = persister(backend).await;
+    let mut groups = groups(backend).await;
+    let group = groups.create(UserId(1), "g", &users([2])).await.unwrap();
+    let singles: Vec<_> = (2..300).map(|peer| format!("single_1_{peer}")).collect();
+    let group = format!("group_{group}");
+    let batch = |round: u64| {
+        let of = singles.iter().chain([&group]).enumerate();
+        let mut batch: Vec<_> =
+            of.map(|(n, of)| record(of, 1, &round.to_string(), "x", round * 1_000 + n as u64)).collect();
+        batch.push(record(&group, 9, &round.to_string(), "x", round * 1_000 + 500));
+        batch.push(record("group_77", 1, &round.to_string(), "x", round * 1_000 + 501));
+        batch.push(record(&singles[0], 2, &round.to_string(), "x", round * 1_000 + 502));
+        batch
+    };
+    let expected = |decisions: &[Decision], seq: u64| {
+        let [others @ .., outside, nowhere, twice] = decisions else { panic!("{decisions:?}") };
+        assert!(seqs(&others[1..]).iter().all(|found| *found == Some(seq)), "{others:?}");
+        assert_eq!(*outside, Decision::Refuse(ErrorCode::NotAMember));
+        assert_eq!(*nowhere, Decision::Refuse(ErrorCode::ConversationNotFound));
+        assert_eq!(seqs(&[others[0], *twice]), [Some(2 * seq - 1), Some(2 * seq)]);
+    };
+    expected(&first.persist(&batch(0)).await.unwrap(), 1);
+    expected(&first.persist(&batch(1)).await.unwrap(), 2);
+    let (mut cold, _) = persister(backend).await;
+    expected(&cold.persist(&batch(2)).await.unwrap(), 3);
+}
+
 crate::for_every_store!(
+    a_batch_of_cold_conversations_of_all_kinds_is_decided_as_a_warm_one,
     a_change_of_membership_makes_the_persister_decide_again,
     of_two_persisters_that_hold_one_partition_none_stores_a_record_twice,
     a_persister_of_another_number_of_partitions_writes_nothing_any_more,

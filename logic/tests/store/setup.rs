@@ -1,9 +1,9 @@
 //! Making a store, and making it go on from a new log.
 
-use crate::places::{LARGE_FROM, PARTITIONS, groups, message, put, users};
+use crate::places::{LARGE_FROM, PARTITIONS, groups, last_seq, message, put, users};
 use logic::groups::Groups;
 use logic::store::{Advance, Backend, Commit, Partition, StoreError};
-use protocol::UserId;
+use protocol::{ConversationId, UserId};
 
 async fn the_number_of_partitions_is_fixed(backend: &dyn Backend) {
     let mut store = backend.open_store().await.unwrap();
@@ -47,7 +47,7 @@ async fn a_new_epoch_may_have_another_number_of_partitions(backend: &dyn Backend
     let again = store.partitions().await.unwrap();
     assert!(again.len() == 12 && again.iter().all(|row| row.epoch == 4), "never an epoch twice: {again:?}");
     assert_eq!(store.commit(&step, &[], &[]).await.unwrap(), Commit::FenceLost);
-    assert_eq!(store.last_seq(protocol::ConversationId::World).await.unwrap(), 2, "what is stored stays");
+    assert_eq!(last_seq(&mut *store, ConversationId::World).await, 2, "what is stored stays");
 }
 
 async fn a_change_of_groups_goes_on_over_another_number_of_partitions(backend: &dyn Backend) {
@@ -58,7 +58,7 @@ async fn a_change_of_groups_goes_on_over_another_number_of_partitions(backend: &
     let before = store.partitions().await.unwrap();
     groups.add(group, UserId(1), &users([3])).await.unwrap();
     let after = store.partitions().await.unwrap();
-    let own = usize::from(protocol::ConversationId::Group(group).partition(3));
+    let own = usize::from(ConversationId::Group(group).partition(3));
     assert_eq!(after[own].version, before[own].version + 1, "its persister decides again");
 }
 

@@ -4,6 +4,7 @@ mod conversations;
 mod errors;
 mod groups;
 mod link;
+mod look_up;
 mod read;
 mod write;
 

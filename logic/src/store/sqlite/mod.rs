@@ -2,6 +2,7 @@
 
 mod conversations;
 mod groups;
+mod look_up;
 mod read;
 mod write;
 

@@ -1,8 +1,7 @@
 //! The persister's part of SQLite, and the operator's.
 
 use super::{
-    Turn, begin, classify, end, enter_single, insert_partitions, last_seq, members, open, partitions,
-    rollback,
+    Turn, begin, classify, end, enter_single, insert_partitions, look_up, open, partitions, rollback,
 };
 use crate::decide::{Known, content_hash};
 use crate::store::rows::{entered_by, key, message_type};
@@ -55,24 +54,16 @@ impl Store for SqliteStore {
         partitions(&mut self.connection).await.map_err(classify)
     }
 
-    async fn last_seq(&mut self, conversation: ConversationId) -> Result<u64, StoreError> {
-        last_seq(&mut self.connection, conversation).await.map_err(classify)
+    async fn last_seqs(&mut self, conversations: &[ConversationId]) -> Result<Vec<u64>, StoreError> {
+        look_up::last_seqs(&mut self.connection, conversations).await.map_err(classify)
     }
 
-    async fn members(&mut self, group: ConversationId) -> Result<Option<Members>, StoreError> {
-        members(&mut self.connection, group).await.map_err(classify)
+    async fn members(&mut self, groups: &[ConversationId]) -> Result<Vec<Option<Members>>, StoreError> {
+        look_up::members(&mut self.connection, groups).await.map_err(classify)
     }
 
-    async fn is_member(&mut self, group: ConversationId, user: UserId) -> Result<bool, StoreError> {
-        let row = sqlx::query(
-            "SELECT 1 FROM conversation_members WHERE conversation_id = ? AND user_id = ? AND leave_seq IS NULL",
-        )
-        .bind(key(group))
-        .bind(user.0 as i64)
-        .fetch_optional(&mut self.connection)
-        .await
-        .map_err(classify)?;
-        Ok(row.is_some())
+    async fn are_members(&mut self, of: &[(ConversationId, UserId)]) -> Result<Vec<bool>, StoreError> {
+        look_up::are_members(&mut self.connection, of).await.map_err(classify)
     }
 
     async fn find(
