@@ -211,13 +211,14 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
         self.put_hot(&batch);
         let mut outboxes = Outboxes::default();
         self.tell_senders(&batch, &mut outboxes);
-        let told = if self.held.is_empty() { self.tell_recipients(&batch, &mut outboxes) } else { Ok(false) };
+        // None overtakes those that wait.
+        let told = self.held.is_empty().then(|| self.tell_recipients(&batch, &mut outboxes));
         outboxes.send(&mut self.outbound);
         self.send_large();
         match told {
-            Ok(true) => self.sent(batch),
-            Ok(false) => self.held.push(batch),
-            Err(error) => {
+            Some(Ok(())) => self.sent(batch),
+            None => self.held.push(batch),
+            Some(Err(error)) => {
                 self.directory_failed(&error);
                 self.held.push(batch);
             }
@@ -314,8 +315,8 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
         }
     }
 
-    /// `true` once every recipient's entry is in `outboxes`; nothing is in them after an error.
-    fn tell_recipients(&mut self, batch: &Batch, outboxes: &mut Outboxes) -> Result<bool, DirectoryError> {
+    /// Puts every recipient's entry into `outboxes`; after an error none.
+    fn tell_recipients(&mut self, batch: &Batch, outboxes: &mut Outboxes) -> Result<(), DirectoryError> {
         self.look_up(batch)?;
         for (record, known) in batch.stored() {
             let message = message(record, known);
@@ -346,7 +347,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
                 outboxes.put(&mut self.outbound, gateway, shard, entry);
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// After the acks: handing over may wait for the scans.

@@ -155,9 +155,7 @@ impl<U: UpstreamSource> Run<U> {
         let taken_at = self.measure_arrival(&records);
         self.pause = RETRY_PAUSE_MIN;
         let Outcome { records, decisions } = self.persist(records, &skipped);
-        if std::mem::take(&mut self.paused) {
-            self.source.resume();
-        }
+        self.resume();
         let ends = ends(&records, &skipped);
         for (partition, end) in &ends {
             self.share[usize::from(*partition)].handed = *end;
@@ -186,9 +184,7 @@ impl<U: UpstreamSource> Run<U> {
                 self.idle(FULL_POLL);
             }
         }
-        if std::mem::take(&mut self.paused) {
-            self.source.resume();
-        }
+        self.resume();
     }
 
     /// How long records were on their way, by the shard that they came from; returns the time.
@@ -271,11 +267,16 @@ impl<U: UpstreamSource> Run<U> {
         self.persister.stats.store_retries.add(1);
         self.persister.stats.store_failing.add(1);
         tracing::warn!(%error, pause_ms = self.pause.as_millis(), "the store did not take a batch; it is tried again");
-        self.idle(self.pause);
-        self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
+        self.back_off();
         // The connection may have failed at COMMIT: only the store knows how that ended. While it
         // does not say, the fence refuses what was decided by the old state.
         let _ = self.runtime.block_on(self.persister.reload());
+    }
+
+    /// Lets a pause pass, after which the next is longer.
+    fn back_off(&mut self) {
+        self.idle(self.pause);
+        self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
     }
 
     /// Lets time pass while the road is polled, so that the share is kept, and changes are followed.
@@ -296,6 +297,13 @@ impl<U: UpstreamSource> Run<U> {
             if left == 0 || self.closed {
                 return std::thread::sleep(Duration::from_millis(left.min(1)));
             }
+        }
+    }
+
+    /// Records again, if waiting has paused the road.
+    fn resume(&mut self) {
+        if std::mem::take(&mut self.paused) {
+            self.source.resume();
         }
     }
 
@@ -352,16 +360,13 @@ impl<U: UpstreamSource> Run<U> {
                 Ok(Err(error)) => tracing::warn!(%error, "partitions can't be started yet; tried again"),
                 Err(error) => tracing::warn!(%error, "the store does not say where to go on; asked again"),
             }
-            self.idle(self.pause);
-            self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
+            self.back_off();
             if self.is_abandoned() {
                 break;
             }
         }
         self.assigned.pop_front();
-        if std::mem::take(&mut self.paused) {
-            self.source.resume();
-        }
+        self.resume();
         Ok(())
     }
 
