@@ -4,8 +4,11 @@ mod support;
 
 use bus::kafka::{GatewayRoad, KafkaDownlink, KafkaRoadError, KafkaUplink, PendingBounds, Settings, admin};
 use bus::{Downlink, Downstream, Uplink};
+use futures_executor::block_on;
 use protocol::record::{DownstreamEntry, EntryKind, Targets};
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
@@ -230,6 +233,31 @@ fn topics_are_made_once_grown_for_more_shards_and_checked() {
     let error = admin::ensure_shared(&other).unwrap_err();
     assert!(matches!(error, KafkaRoadError::PartitionCount { found: 8, expected: 16, .. }), "{error}");
     assert!(error.to_string().contains("set upstream_partitions to 8"), "{error}");
+}
+
+#[test]
+fn topics_are_made_with_the_copies_that_must_have_a_record() {
+    let mut settings = kafka();
+    settings.min_insync = 2;
+    admin::ensure_shared(&settings).unwrap();
+    admin::ensure_gateway(&settings, gateway(), 1).unwrap();
+    let mut config = ClientConfig::new();
+    let client: AdminClient<DefaultClientContext> =
+        config.set("bootstrap.servers", &settings.brokers).create().unwrap();
+    let topics = [
+        settings.upstream_topic(),
+        settings.query_topic(),
+        settings.fanout_topic(),
+        settings.dead_letter_topic(),
+        settings.downstream_topic(gateway()),
+    ];
+    let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let told = block_on(client.describe_configs(&asked, &AdminOptions::new())).unwrap();
+    for (topic, told) in topics.iter().zip(told) {
+        let told = told.unwrap();
+        let entry = told.get("min.insync.replicas").unwrap();
+        assert_eq!(entry.value.as_deref(), Some("2"), "{topic}");
+    }
 }
 
 #[test]

@@ -160,7 +160,9 @@ impl<'s> Admin<'s> {
 
     fn create(&self, topic: &Topic) -> Result<(), KafkaRoadError> {
         let replication = TopicReplication::Fixed(self.settings.replication);
-        let mut new = NewTopic::new(&topic.name, topic.partitions as i32, replication);
+        let min_insync = self.settings.min_insync.to_string();
+        let mut new = NewTopic::new(&topic.name, topic.partitions as i32, replication)
+            .set("min.insync.replicas", &min_insync);
         for (key, value) in topic.settings {
             new = new.set(key, value);
         }
