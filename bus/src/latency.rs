@@ -1,28 +1,39 @@
 //! Latency of one hop, in fixed buckets. One writer, any number of readers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-/// Upper bounds of the buckets, ms; what is longer is counted beyond the last.
-pub const BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000];
+/// Upper bounds of the buckets, µs; what is longer is counted beyond the last.
+pub const BOUNDS_US: [u64; 15] = [
+    100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000,
+    2_000_000, 5_000_000,
+];
 
 /// A histogram with one writer: recording is a plain load and store, no locked instruction.
 #[derive(Debug, Default)]
 pub struct Latency {
-    counts: [AtomicU64; BOUNDS_MS.len() + 1],
-    sum_ms: AtomicU64,
+    counts: [AtomicU64; BOUNDS_US.len() + 1],
+    sum_us: AtomicU64,
 }
 
 impl Latency {
-    /// Records `n` times `ms`; only the owning thread may.
-    pub fn record(&self, ms: u64, n: u64) {
-        let bucket = BOUNDS_MS.partition_point(|bound| *bound < ms);
-        add(&self.counts[bucket], n);
-        add(&self.sum_ms, ms * n);
+    /// Records what a monotonic clock has measured; only the owning thread may.
+    pub fn record(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
+        add(&self.counts[bucket], 1);
+        add(&self.sum_us, us);
     }
 
-    /// The count of each bucket, the last being beyond every bound, and the sum in ms.
-    pub fn read(&self) -> ([u64; BOUNDS_MS.len() + 1], u64) {
-        (std::array::from_fn(|i| self.counts[i].load(Ordering::Relaxed)), self.sum_ms.load(Ordering::Relaxed))
+    /// Records the difference of two times of day, of which all that is known is whole ms; only the
+    /// owning thread may.
+    pub fn record_ms(&self, ms: u64) {
+        self.record(Duration::from_millis(ms));
+    }
+
+    /// The count of each bucket, the last being beyond every bound, and the sum in µs.
+    pub fn read(&self) -> ([u64; BOUNDS_US.len() + 1], u64) {
+        (std::array::from_fn(|i| self.counts[i].load(Ordering::Relaxed)), self.sum_us.load(Ordering::Relaxed))
     }
 }
 
@@ -32,17 +43,26 @@ fn add(count: &AtomicU64, n: u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{BOUNDS_MS, Latency};
+    use super::{BOUNDS_US, Latency};
+    use std::time::Duration;
 
     #[test]
     fn each_value_falls_under_its_bound() {
         let latency = Latency::default();
-        for (ms, bucket) in [(0, 0), (1, 0), (2, 1), (3, 2), (5_000, 11), (5_001, 12)] {
+        let values = [(0, 0), (100, 0), (101, 1), (1_000, 3), (1_001, 4), (5_000_000, 14), (5_000_001, 15)];
+        for (us, bucket) in values {
             let before = latency.read().0[bucket];
-            latency.record(ms, 2);
-            assert_eq!(latency.read().0[bucket], before + 2, "{ms} ms");
+            latency.record(Duration::from_micros(us));
+            assert_eq!(latency.read().0[bucket], before + 1, "{us} µs");
         }
-        assert_eq!(latency.read().1, 2 * (1 + 2 + 3 + 5_000 + 5_001));
-        assert!(BOUNDS_MS.is_sorted());
+        assert_eq!(latency.read().1, values.iter().map(|(us, _)| us).sum::<u64>());
+        assert!(BOUNDS_US.is_sorted());
+    }
+
+    #[test]
+    fn whole_milliseconds_are_counted_as_such() {
+        let latency = Latency::default();
+        latency.record_ms(2);
+        assert_eq!((latency.read().0[4], latency.read().1), (1, 2_000));
     }
 }

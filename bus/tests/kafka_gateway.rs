@@ -4,8 +4,11 @@ mod support;
 
 use bus::kafka::{GatewayRoad, KafkaDownlink, KafkaRoadError, KafkaUplink, PendingBounds, Settings, admin};
 use bus::{Downlink, Downstream, Uplink};
+use futures_executor::block_on;
 use protocol::record::{DownstreamEntry, EntryKind, Targets};
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
@@ -237,6 +240,52 @@ fn more_copies_than_brokers_are_refused_with_the_setting_to_change() {
     let settings = Settings { replication: 3, ..kafka() };
     let error = admin::ensure_shared(&settings).unwrap_err();
     assert!(error.to_string().contains("set kafka.replication_factor"), "{error}");
+}
+
+#[test]
+fn topics_are_made_with_the_copies_that_must_have_a_record() {
+    let mut settings = kafka();
+    settings.min_insync = 2;
+    admin::ensure_shared(&settings).unwrap();
+    admin::ensure_gateway(&settings, gateway(), 1).unwrap();
+    let mut config = ClientConfig::new();
+    let client: AdminClient<DefaultClientContext> =
+        config.set("bootstrap.servers", &settings.brokers).create().unwrap();
+    let topics = [
+        settings.upstream_topic(),
+        settings.query_topic(),
+        settings.fanout_topic(),
+        settings.dead_letter_topic(),
+        settings.downstream_topic(gateway()),
+    ];
+    let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let told = block_on(client.describe_configs(&asked, &AdminOptions::new())).unwrap();
+    for (topic, told) in topics.iter().zip(told) {
+        let told = told.unwrap();
+        let entry = told.get("min.insync.replicas").unwrap();
+        assert_eq!(entry.value.as_deref(), Some("2"), "{topic}");
+    }
+}
+
+#[test]
+fn a_log_is_told_by_its_oldest_offset_and_its_next() {
+    let settings = kafka();
+    let partitions = admin::ensure_shared(&settings).unwrap();
+    let empty = admin::Log { low: 0, high: 0 };
+    assert_eq!(admin::upstream_logs(&settings, partitions).unwrap(), [empty; 8]);
+    let mut rig = start(&settings, 1, usize::MAX);
+    for n in 0..5 {
+        assert!(publish(&mut rig.uplinks[0], 0, 1, &n.to_string(), 5));
+    }
+    rig.uplinks[0].flush();
+    assert!(rig.road.flush(WAIT) && rig.road.stop(WAIT));
+    let own = usize::from(protocol::ConversationId::Group(5).partition(8));
+    let logs = admin::upstream_logs(&settings, partitions).unwrap();
+    assert_eq!(logs[own], admin::Log { low: 0, high: 5 });
+    cut(&settings, &settings.upstream_topic(), own as i32);
+    let logs = admin::upstream_logs(&settings, partitions).unwrap();
+    assert_eq!(logs[own], admin::Log { low: 5, high: 5 });
+    assert!(logs.iter().enumerate().all(|(partition, log)| partition == own || *log == empty), "{logs:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use bus::kafka::{
 use bus::{Change, Poll, Polled, Polls, Skipped, StartError, Uplink, UpstreamSource};
 use protocol::ConversationId;
 use protocol::record::{FanoutTask, UpstreamRecord};
-use protocol::wire::encode_upstream;
+use protocol::wire::{Unreadable, encode_upstream};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -281,6 +281,7 @@ fn put(producer: &BaseProducer, topic: &str, partition: u16, version: &str, valu
 }
 
 #[test]
+#[allow(clippy::disallowed_types, reason = "a test is no shard")]
 fn what_nobody_can_read_becomes_a_dead_letter_and_the_partition_moves_on() {
     let settings = kafka();
     let partitions = admin::ensure_shared(&settings).unwrap();
@@ -308,6 +309,9 @@ fn what_nobody_can_read_becomes_a_dead_letter_and_the_partition_moves_on() {
     send(&settings, 1, group);
 
     let mut source = source(&settings);
+    let counted = Arc::<Mutex<Vec<Unreadable>>>::default();
+    let told = Arc::clone(&counted);
+    source.on_dead_letter(Box::new(move |kind| told.lock().unwrap().push(kind)));
     let (mut polls, mut skipped, mut records) = (Polls::default(), vec![], vec![]);
     let until = now() + WAIT;
     while records.is_empty() {
@@ -322,6 +326,9 @@ fn what_nobody_can_read_becomes_a_dead_letter_and_the_partition_moves_on() {
     }
     assert_eq!((records[0].partition, records[0].offset), (other, 3));
     assert_eq!(skipped, [0, 1, 2].map(|offset| Skipped { partition: other, offset }));
+
+    let kinds = [Unreadable::Garbage, Unreadable::UnknownVersion, Unreadable::Misplaced];
+    assert_eq!(*counted.lock().unwrap(), kinds);
 
     let letters = DeadLetters::new(&settings).unwrap();
     let dead = letters.list(100).unwrap();

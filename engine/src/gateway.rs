@@ -4,6 +4,8 @@ use crate::executor::{self, Executor, ExecutorError};
 use crate::ring::{ListenError, Listener, RingConfig, RingError, UringRing, probe};
 use crate::session::Policy;
 use crate::shard::{ACCEPTS, Control, Identity, Inbox, Service, Shard, ShardConfig, Stats};
+use bus::ShardInbox;
+use protocol::limits::{CONTROL_PAUSE, CONTROL_TRIES};
 use protocol::{GatewayId, Limits};
 use std::io;
 use std::net::SocketAddr;
@@ -73,6 +75,11 @@ pub enum StartError {
         allowed: Vec<usize>,
     },
 }
+
+/// Shards that did not take what they were asked: they have not looked for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("shards {0:?} take nothing that they are asked: do they hang? /livez tells")]
+pub struct Untold(pub Vec<u16>);
 
 /// The inboxes of a gateway's shards, made first: the road needs them, and the gateway the road.
 pub fn inboxes(shards: u16) -> Result<Arc<[Arc<Inbox>]>, StartError> {
@@ -203,23 +210,43 @@ impl Gateway {
 
     /// No new connections, no new commands; what is on its way is still delivered.
     pub fn stop_taking(&self) {
-        self.control(&Control::StopTaking);
+        self.control_or_log(&Control::StopTaking);
     }
 
-    /// New connections are let in by `policy` from now on; sessions that are open stay.
-    pub fn set_policy(&self, policy: &Arc<Policy>) {
-        self.control(&Control::Policy(Arc::clone(policy)));
+    /// New connections are let in by `policy` from now on; sessions that are open stay. An error names
+    /// the shards that go on with the one before.
+    pub fn set_policy(&self, policy: &Arc<Policy>) -> Result<(), Untold> {
+        self.control(&Control::Policy(Arc::clone(policy)))
     }
 
     /// Closes every session with 1001; the shards end when the last one has gone.
     pub fn close(&self) {
-        self.control(&Control::Close);
+        self.control_or_log(&Control::Close);
     }
 
-    fn control(&self, control: &Control) {
-        for inbox in &*self.inboxes {
-            inbox.control(control.clone());
+    fn control_or_log(&self, control: &Control) {
+        if let Err(untold) = self.control(control) {
+            tracing::error!(%untold, "not every shard could be asked to drain");
         }
+    }
+
+    /// Asks every shard; those whose queue is full again for a while. One that has ended needs nothing.
+    fn control(&self, control: &Control) -> Result<(), Untold> {
+        let mut left: Vec<u16> = (0..self.inboxes.len() as u16).collect();
+        for _ in 0..CONTROL_TRIES {
+            left.retain(|shard| {
+                let inbox = &self.inboxes[usize::from(*shard)];
+                !inbox.is_closed() && !inbox.control(control.clone())
+            });
+            if left.is_empty() {
+                return Ok(());
+            }
+            std::thread::sleep(CONTROL_PAUSE);
+        }
+        for shard in &left {
+            self.stats[usize::from(*shard)].controls_untold.add(1);
+        }
+        Err(Untold(left))
     }
 
     /// Waits for the shards to end.
@@ -296,9 +323,31 @@ impl Drop for FailedUnlessEnded<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{StartError, check_cores};
+    use super::{Gateway, StartError, Untold, check_cores, inboxes};
     use crate::executor::cores_allowed;
+    use crate::session::Policy;
+    use protocol::limits::CONTROL_QUEUE_RECORDS;
     use rustix::thread::{CpuSet, sched_setaffinity};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_shard_that_takes_nothing_is_named_and_counted() {
+        let gateway = Gateway {
+            address: "127.0.0.1:0".parse().unwrap(),
+            inboxes: inboxes(3).unwrap(),
+            stats: (0..3).map(|_| Arc::default()).collect(),
+            executors: vec![],
+            failed: Arc::default(),
+        };
+        let policy = Arc::<Policy>::default();
+        for _ in 0..CONTROL_QUEUE_RECORDS {
+            assert_eq!(gateway.set_policy(&policy), Ok(()));
+        }
+        gateway.inboxes[1].close();
+        assert_eq!(gateway.set_policy(&policy), Err(Untold(vec![0, 2])), "one that has ended needs nothing");
+        let counted: Vec<_> = gateway.stats().iter().map(|stats| stats.controls_untold.get()).collect();
+        assert_eq!(counted, [1, 0, 1]);
+    }
 
     #[test]
     fn cores_are_those_of_the_affinity_mask() {

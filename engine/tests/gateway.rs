@@ -67,6 +67,17 @@ fn close_code(socket: &mut Client) -> u16 {
     }
 }
 
+/// Tries until there is something.
+fn until<T>(try_it: impl Fn() -> Option<T>) -> T {
+    for _ in 0..1_000 {
+        if let Some(found) = try_it() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("not within 10 s");
+}
+
 fn stop(gateway: Gateway) {
     gateway.close();
     gateway.join().unwrap();
@@ -155,6 +166,25 @@ fn binary_frames_and_oversized_messages_are_closed_with_their_codes() {
     let mut socket = client(&gateway, 1, 60);
     socket.send(Message::text("x".repeat(70_000))).unwrap();
     assert_eq!(close_code(&mut socket), 1009);
+    stop(gateway);
+}
+
+#[test]
+fn the_last_of_many_policies_is_the_one_in_force() {
+    let gateway = start(Limits::default());
+    let policy = |key: &[u8]| Arc::new(Policy { keys: Some(Keys::hs256(key)), origins: vec![] });
+    // Far more than the queue of a shard holds, faster than it looks.
+    for _ in 0..100 {
+        gateway.set_policy(&policy(KEY)).unwrap();
+    }
+    gateway.set_policy(&policy(b"another key")).unwrap();
+    let _in_force = until(|| {
+        let token = mint_hs256(b"another key", UserId(1), None, in_seconds(60));
+        connect(format!("ws://{}/ws?token={token}", gateway.address())).ok()
+    });
+    let token = mint_hs256(KEY, UserId(1), None, in_seconds(60));
+    let refused = connect(format!("ws://{}/ws?token={token}", gateway.address())).unwrap_err();
+    assert!(refused.to_string().contains("401"), "{refused}");
     stop(gateway);
 }
 

@@ -6,11 +6,12 @@
 
 mod held;
 mod texts;
+mod waiting;
 
 use crate::clock;
 use crate::decide::{Decision, Known, WorldRates};
 use crate::fanout::{LargeMessage, TaskSink};
-use crate::handoff;
+use crate::handoff::{self, Weighed};
 use crate::history;
 use crate::outbound::{Outbound, Outboxes};
 use crate::progress::Progress;
@@ -21,15 +22,14 @@ use bus::{Downlink, Parker, Polled, RouteChange, RouteSource};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use held::Tickets;
-use protocol::limits::HELD_BATCHES_MAX;
 use protocol::record::{DownstreamEntry, EntryKind, Targets, UpstreamRecord};
 use protocol::{ConversationId, SessionRef, UnixMs, UserId};
 use protocol::{event, hop};
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use texts::{message, reason};
 use tracing::Level;
+use waiting::Waiting;
 
 /// How long the distributor sleeps when nobody wakes it.
 const PARK: Duration = Duration::from_millis(500);
@@ -56,6 +56,21 @@ pub struct Batch {
     pub taken_at: UnixMs,
     /// When it was committed.
     pub committed_at: UnixMs,
+    /// The same, for how long it took from there.
+    pub committed: Instant,
+}
+
+impl Weighed for Batch {
+    /// Its records and the members of its groups, which are shared with what the persister keeps warm.
+    fn bytes(&self) -> usize {
+        let records: usize = self.records.iter().map(|polled| polled.record.bytes()).sum();
+        let members = |audience: &Audience| match audience {
+            Audience::Members(members) => size_of_val::<[UserId]>(members),
+            Audience::Large => 0,
+        };
+        let groups: usize = self.groups.values().map(members).sum();
+        size_of::<Self>() + records + self.decisions.len() * size_of::<Decision>() + groups
+    }
 }
 
 impl Batch {
@@ -106,7 +121,7 @@ pub struct Distributor<D, Y> {
     config: DistributorConfig,
     outbound: Outbound<D, Y>,
     /// Batches whose messages wait for the directory; their acks are out.
-    held: VecDeque<Batch>,
+    held: Waiting,
     retry_at_ms: u64,
     tickets: Tickets,
     changes: Vec<RouteChange>,
@@ -122,7 +137,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
         Self {
             config,
             outbound,
-            held: VecDeque::new(),
+            held: Waiting::default(),
             retry_at_ms: 0,
             tickets: Tickets::default(),
             changes: Vec::new(),
@@ -139,7 +154,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
             self.settle();
             self.retry_held();
             let ended = batches.has_ended();
-            let room = self.held.len() < HELD_BATCHES_MAX;
+            let room = self.held.has_room(&self.config.stats);
             if let Some(batch) = room.then(|| batches.pop()).flatten() {
                 self.take_routes();
                 self.distribute(batch);
@@ -196,37 +211,38 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
         self.put_hot(&batch);
         let mut outboxes = Outboxes::default();
         self.tell_senders(&batch, &mut outboxes);
-        let told = if self.held.is_empty() { self.tell_recipients(&batch, &mut outboxes) } else { Ok(false) };
+        // None overtakes those that wait.
+        let told = self.held.is_empty().then(|| self.tell_recipients(&batch, &mut outboxes));
         outboxes.send(&mut self.outbound);
         self.send_large();
         match told {
-            Ok(true) => self.sent(batch),
-            Ok(false) => self.held.push_back(batch),
-            Err(error) => {
+            Some(Ok(())) => self.sent(batch),
+            None => self.held.push(batch),
+            Some(Err(error)) => {
                 self.directory_failed(&error);
-                self.held.push_back(batch);
+                self.held.push(batch);
             }
         }
-        self.config.stats.held_batches.set(self.held.len() as u64);
+        self.held.show(&self.config.stats);
     }
 
     fn retry_held(&mut self) {
         if self.held.is_empty() || clock::now().0 < self.retry_at_ms {
             return;
         }
-        while let Some(batch) = self.held.pop_front() {
+        while let Some(batch) = self.held.pop() {
             let mut outboxes = Outboxes::default();
             let told = self.tell_recipients(&batch, &mut outboxes);
             outboxes.send(&mut self.outbound);
             self.send_large();
             if let Err(error) = told {
                 self.directory_failed(&error);
-                self.held.push_front(batch);
+                self.held.put_back(batch);
                 break;
             }
             self.sent(batch);
         }
-        self.config.stats.held_batches.set(self.held.len() as u64);
+        self.held.show(&self.config.stats);
     }
 
     fn directory_failed(&mut self, error: &DirectoryError) {
@@ -236,8 +252,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
     }
 
     fn sent(&mut self, batch: Batch) {
-        let took = clock::now().0.saturating_sub(batch.committed_at.0);
-        self.config.stats.distribute_latency.record(took, 1);
+        self.config.stats.distribute_latency.record(batch.committed.elapsed());
         if tracing::enabled!(target: hop::TARGET, Level::DEBUG) {
             tell_distributed(&batch);
         }
@@ -300,8 +315,8 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
         }
     }
 
-    /// `true` once every recipient's entry is in `outboxes`; nothing is in them after an error.
-    fn tell_recipients(&mut self, batch: &Batch, outboxes: &mut Outboxes) -> Result<bool, DirectoryError> {
+    /// Puts every recipient's entry into `outboxes`; after an error none.
+    fn tell_recipients(&mut self, batch: &Batch, outboxes: &mut Outboxes) -> Result<(), DirectoryError> {
         self.look_up(batch)?;
         for (record, known) in batch.stored() {
             let message = message(record, known);
@@ -332,7 +347,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
                 outboxes.put(&mut self.outbound, gateway, shard, entry);
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// After the acks: handing over may wait for the scans.

@@ -93,10 +93,17 @@ impl RealRoads {
     pub fn connect(kafka: &Kafka, redis: &Redis) -> Result<(Self, Closers), KafkaRoadError> {
         let partitions = ensure_shared(kafka)?;
         let downlink = KafkaDownlink::new(kafka)?;
-        let upstream = KafkaUpstream::new(kafka, partitions.upstream)?;
-        let queries = KafkaQueries::new(kafka)?;
-        let tasks = KafkaTasks::new(kafka)?;
+        let mut upstream = KafkaUpstream::new(kafka, partitions.upstream)?;
+        let mut queries = KafkaQueries::new(kafka)?;
+        let mut tasks = KafkaTasks::new(kafka)?;
         let stats = Arc::new(Stats::new(SHARDS_TOLD_APART));
+        let counted = || {
+            let stats = Arc::clone(&stats);
+            Box::new(move |kind| stats.put_aside(kind))
+        };
+        upstream.on_dead_letter(counted());
+        queries.on_dead_letter(counted());
+        tasks.on_dead_letter(counted());
         let producer = TaskProducer::new(kafka, partitions, &downlink);
         let abandon = Arc::<AtomicBool>::default();
         let closers = Closers {

@@ -2,6 +2,7 @@
 
 use bus::Figure;
 use bus::latency::Latency;
+use protocol::wire::Unreadable;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A count, or a level that goes up and down.
@@ -51,6 +52,16 @@ macro_rules! stats {
                 &self.upstream_latency[usize::from(shard).min(self.upstream_latency.len() - 1)]
             }
 
+            /// Counts an unreadable record that was put aside.
+            pub fn put_aside(&self, kind: Unreadable) {
+                let count = match kind {
+                    Unreadable::Garbage => &self.dead_letters_garbage,
+                    Unreadable::UnknownVersion => &self.dead_letters_unknown_version,
+                    Unreadable::Misplaced => &self.dead_letters_misplaced,
+                };
+                count.add(1);
+            }
+
             /// Every figure with its name, whether it only ever grows, and what it means.
             pub fn all(&self) -> Vec<Figure> {
                 vec![$(Figure {
@@ -93,16 +104,28 @@ stats! {
     store_retries: total,
     /// Tries of the present batch that the store did not take; 0 while it answers.
     store_failing: gauge,
-    /// Records put aside because the store refuses them.
-    dead_letters: total,
+    /// Messages put aside because the store refuses them.
+    dead_letters_refused: total,
+    /// Records put aside that are none of ours, or broken.
+    dead_letters_garbage: total,
+    /// Records put aside that are of a version that is not known here.
+    dead_letters_unknown_version: total,
+    /// Records put aside that were in another partition than their key belongs to.
+    dead_letters_misplaced: total,
     /// Entries sent to shards.
     downstream_entries: total,
     /// Records sent to shards.
     downstream_records: total,
     /// Records for shards that were gone.
     downstream_gone: total,
+    /// Batches that found no room on their way to the distributor; the persister waited.
+    distribute_queue_full: total,
     /// Batches whose messages wait for the directory of routes.
     held_batches: gauge,
+    /// Bytes of these batches.
+    held_bytes: gauge,
+    /// Times that no further batch was taken because too much waited for the directory.
+    held_full: total,
     /// Look-ups of routes that failed; messages wait for the next one.
     directory_failures: total,
     /// Hints (read, typing, updates) that nobody was told of, for want of the directory.
@@ -127,6 +150,8 @@ stats! {
     fanout_scans: total,
     /// Messages to large groups, times their ranges.
     fanout_tasks: total,
+    /// Tasks that found no room on their way to the scans; the distributor waited.
+    fanout_queue_full: total,
     /// Scans that failed for good; everybody is told to sync.
     fanout_failures: total,
 }

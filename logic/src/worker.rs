@@ -4,7 +4,7 @@ use crate::decide::WorldRates;
 use crate::distribute::{Distributor, DistributorConfig};
 use crate::fanout::Fanout;
 use crate::groups::Groups;
-use crate::handoff;
+use crate::handoff::{self, Bounds};
 use crate::history::Histories;
 use crate::http::{self, Api};
 use crate::outbound::Outbound;
@@ -16,7 +16,7 @@ use crate::stats::Stats;
 use crate::store::{Backend, StoreError};
 use bus::directory::Directory;
 use bus::{Downlink, QuerySource, UpstreamSource};
-use protocol::limits::DISTRIBUTE_QUEUE_BATCHES;
+use protocol::limits::{DISTRIBUTE_QUEUE_BATCHES, DISTRIBUTE_QUEUE_BYTES};
 use protocol::token::Keys;
 use std::io;
 use std::net::SocketAddr;
@@ -175,7 +175,8 @@ impl Worker {
 
         let store = persisting.block_on(config.store.open_store())?;
         let persister = persisting.block_on(Persister::new(store, config.world, Arc::clone(&stats)))?;
-        let (batches, received) = handoff::queue(DISTRIBUTE_QUEUE_BATCHES, &parker);
+        let bounds = Bounds { items: DISTRIBUTE_QUEUE_BATCHES, bytes: DISTRIBUTE_QUEUE_BYTES };
+        let (batches, received) = handoff::queue(bounds, &parker);
         let failure = Arc::new(OnceLock::new());
         let run = Run::new(persister, upstream, batches, Arc::clone(&progress), persisting, abandon);
         let distribute = DistributorConfig {

@@ -101,10 +101,22 @@ pub const CONNECTIONS_MAX_DEFAULT: usize = 18_000;
 pub const ROUTE_QUEUE_RECORDS: usize = 4_096;
 /// Persisted batches that wait for the distributor (full: the persister waits).
 pub const DISTRIBUTE_QUEUE_BATCHES: usize = 16;
+/// The same, bytes; a batch that is larger by itself waits alone. It is 16 batches of 4,000 records of
+/// 1,048 bytes each; one batch of the longest messages is larger.
+pub const DISTRIBUTE_QUEUE_BYTES: usize = 64 << 20;
 /// Distributed batches whose messages wait for the directory (full: the persister waits).
 pub const HELD_BATCHES_MAX: usize = 64;
+/// The same, bytes; the batch that reaches it is still held.
+pub const HELD_BYTES_MAX: usize = 64 << 20;
 /// Records in a shard's inbox, per class of producer; bytes ≤ slots × the largest record.
 pub const INBOX_RECORDS: usize = 1_024;
+/// What an operator may ask of a shard before it has looked (full: it is asked again for
+/// [`CONTROL_TRIES`] × [`CONTROL_PAUSE`], then that is reported).
+pub const CONTROL_QUEUE_RECORDS: usize = 8;
+/// How often a shard is asked whose queue of these is full: for 1 s, twice as long as a shard sleeps.
+pub const CONTROL_TRIES: usize = 100;
+/// How soon it is asked again.
+pub const CONTROL_PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of one gathered send: what queued up for a socket leaves in pieces of at most this.
 pub const GATHER_BYTES: usize = 16 << 10;
 /// Recipients remembered per conversation by a worker (recent client ids, for repeats).
@@ -128,10 +140,14 @@ pub const MEMBER_BUCKETS: u16 = 64;
 pub const FANOUT_RANGES: u16 = 4;
 /// Tasks for large groups that wait (full: the distributor waits).
 pub const FANOUT_QUEUE_TASKS: usize = 256;
+/// The same, bytes; the tasks of one message share its text, which is counted for each.
+pub const FANOUT_QUEUE_BYTES: usize = 4 << 20;
 /// A group with more members than this is large, for ever.
 pub const LARGE_GROUP_MEMBERS: u32 = 500;
 /// Conversations that a worker keeps warm.
 pub const WARM_CONVERSATIONS_MAX: usize = 65_536;
+/// Conversations, or members of large groups, that one statement of the persister asks for.
+pub const LOOK_UPS_PER_STATEMENT: usize = 128;
 /// Connections that one worker holds to its store: persister, query thread (2), scans of large
 /// groups, HTTP API (3).
 pub const STORE_CONNECTIONS_PER_WORKER: usize = 7;

@@ -137,6 +137,13 @@ pub enum Targets {
     All,
 }
 
+impl UpstreamRecord {
+    /// What this record counts against bounds in bytes: itself and its texts.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.client_msg_id.len() + self.content.len() + self.trace_id.len()
+    }
+}
+
 impl DownstreamEntry {
     /// What this entry counts against [`crate::limits::DOWNSTREAM_RECORD_BYTES_MAX`].
     pub fn bytes(&self) -> usize {

@@ -201,9 +201,10 @@ const EPOCH_EXAMPLES: &str = "Examples:
   ringway logic --config logic.toml new-epoch          how things stand; changes nothing
   ringway logic --config logic.toml new-epoch --yes
 
-After Kafka has lost its log, or the topic was made anew with another number of partitions: stop all
-workers, run this, start them. What is persisted stays; ids of new messages have the next epoch in
-them, so none is given twice.
+After Kafka has lost its log: stop all workers, run this, start them. Gateways may stay: what they have
+put into the new log is persisted. To change the number of partitions: stop gateways, let the workers
+persist what is left, stop them, delete the topic, run this with the new number configured, start all.
+What is persisted stays; ids of new messages have the next epoch in them, so none is given twice.
 Exit codes: 0 ok, 64 usage, 69 unavailable or not confirmed, 78 configuration.";
 
 /// What an operator asks of a worker's world.

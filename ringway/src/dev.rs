@@ -2,12 +2,12 @@
 
 use crate::admin;
 use crate::cli;
-use crate::config::Config;
+use crate::config::{Config, Dev};
 use crate::data_dir::DataDir;
 use crate::health::{Health, parts};
 use crate::metrics::Sources;
 use crate::notify;
-use crate::reload::{Load, Reload};
+use crate::reload::{Reload, loader};
 use crate::signals;
 use crate::token::since_1970;
 use anyhow::{Result, bail};
@@ -40,7 +40,8 @@ pub(crate) fn run(args: &cli::Dev, config: &Config, keys: &[KeySource]) -> Resul
     let health = Arc::new(Health::default());
     let admin = admin::serve(config.admin, Arc::clone(&health))?;
     let key = data.key()?;
-    let reload = Reload::new(loader(args), config.settings.clone(), keys, Some(&key), origins(config));
+    let load = loader::<Dev>(args.config.clone(), args.flags());
+    let reload = Reload::new(load, config.settings.clone(), keys, Some(&key), origins(config));
     let gateway_id = GatewayId::new("dev").expect("a valid id");
     let shards = config.engine.shards;
 
@@ -85,16 +86,6 @@ pub(crate) fn run(args: &cli::Dev, config: &Config, keys: &[KeySource]) -> Resul
     let running = Running { health, gateway, worker, closer: road.closer, depths: road.depths, reload };
     let failure = signals::wait(|| running.reload.reload(Some(&running.gateway)), || running.failure())?;
     running.drain(failure)
-}
-
-/// Reads settings and keys again.
-fn loader(args: &cli::Dev) -> Load {
-    let args = args.clone();
-    Box::new(move || {
-        let config = Config::load(args.config.as_deref(), &args.flags())?;
-        let keys = config.keys()?;
-        Ok((config.settings, keys))
-    })
 }
 
 /// How a page finds the socket: where it listens on every address, at the host the page came from.

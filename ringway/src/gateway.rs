@@ -7,7 +7,7 @@ use crate::dev::boot_epoch;
 use crate::health::{Health, parts};
 use crate::metrics::{Road, Sources};
 use crate::notify;
-use crate::reload::{Load, Reload};
+use crate::reload::{Reload, loader};
 use crate::signals;
 use anyhow::{Result, bail};
 use bus::ShardInbox;
@@ -35,7 +35,8 @@ pub(crate) fn run(args: &cli::Gateway, config: &Config, keys: &[KeySource]) -> R
     check_machine(&config.engine.cores, &config.limits.engine)?;
     let health = Arc::new(Health::default());
     let admin = admin::serve(config.admin, Arc::clone(&health))?;
-    let reload = Reload::new(loader(args), config.settings.clone(), keys, None, config.origins.clone());
+    let load = loader::<Sections>(args.config.clone(), args.flags());
+    let reload = Reload::new(load, config.settings.clone(), keys, None, config.origins.clone());
     let (shards, boot_epoch) = (config.engine.shards, boot_epoch()?);
     let inboxes = inboxes(shards)?;
     let shard_inboxes = || inboxes.iter().map(|inbox| Arc::clone(inbox) as Arc<dyn ShardInbox>).collect();
@@ -80,16 +81,6 @@ pub(crate) fn run(args: &cli::Gateway, config: &Config, keys: &[KeySource]) -> R
     let running = Running { health, gateway, road: started.road, registrar, lost };
     let failure = signals::wait(|| reload.reload(Some(&running.gateway)), || running.failure())?;
     running.drain(failure)
-}
-
-/// Reads settings and keys again.
-fn loader(args: &cli::Gateway) -> Load {
-    let args = args.clone();
-    Box::new(move || {
-        let config = Config::load(args.config.as_deref(), &args.flags())?;
-        let keys = config.keys()?;
-        Ok((config.settings, keys))
-    })
 }
 
 struct Running {

@@ -10,6 +10,7 @@ mod gateway;
 mod health;
 mod load;
 mod metrics;
+mod new_epoch;
 mod notify;
 mod operator;
 mod reload;

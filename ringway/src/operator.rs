@@ -1,15 +1,13 @@
-//! What an operator asks of the real road: dead letters, and a new epoch after a loss of the log.
+//! What an operator asks of the real road: dead letters; `new_epoch.rs` has the other.
 
 use crate::cli::{DeadLetterCall, LogicCall};
+use crate::new_epoch;
 use crate::worker::Config;
-use anyhow::{Context, Result, bail};
-use bus::kafka::admin::{ensure_shared, next_offsets};
+use anyhow::{Context, Result};
+use bus::kafka::admin::ensure_shared;
 use bus::kafka::{DeadLetter, DeadLetters};
-use logic::store::Backend;
-use logic::store::mysql::MySqlConfig;
 use protocol::limits::DEAD_LETTERS_LIST_MAX;
 use std::io::{self, Write};
-use tokio::runtime::Builder;
 
 /// Characters of a value that a list shows.
 const SHOWN_CHARS: usize = 120;
@@ -17,38 +15,9 @@ const SHOWN_CHARS: usize = 120;
 /// Does what was asked, and prints it.
 pub(crate) fn run(call: &LogicCall, config: &Config) -> Result<()> {
     match call {
-        LogicCall::NewEpoch { yes } => new_epoch(config, *yes),
+        LogicCall::NewEpoch { yes } => new_epoch::run(config, *yes),
         LogicCall::DeadLetters(call) => dead_letters(call, config),
     }
-}
-
-/// Raises every partition's epoch, and has it go on at the end of the log there is now.
-fn new_epoch(config: &Config, yes: bool) -> Result<()> {
-    let kafka = &config.kafka.0;
-    let store = MySqlConfig::new(&config.mysql)?;
-    let partitions = ensure_shared(kafka)?;
-    let offsets = next_offsets(kafka, partitions)?;
-    let runtime = Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
-    runtime.block_on(async {
-        store.prepare(partitions.upstream).await?;
-        let before = store.open_store().await?.partitions().await?;
-        let epoch = before.iter().map(|partition| partition.epoch).max().unwrap_or(0);
-        let recorded: u64 = before.iter().map(|partition| partition.next_offset).sum();
-        println!(
-            "{} partitions, epoch {epoch}, {recorded} records persisted from the log so far",
-            before.len()
-        );
-        println!("the log there is now holds {} to come after", offsets.iter().sum::<u64>());
-        if !yes {
-            bail!(
-                "nothing was changed. Stop all workers, see that the log is really lost (or the topic is a \
-                 new one), then run it again with --yes: every partition goes on from the end of this log"
-            );
-        }
-        store.new_epoch(&offsets).await?;
-        println!("epoch {} begins; start the workers", u32::from(epoch) + 1);
-        Ok(())
-    })
 }
 
 fn dead_letters(call: &DeadLetterCall, config: &Config) -> Result<()> {

@@ -1,14 +1,24 @@
 //! SIGHUP: the keys of tokens are read again. Who is connected stays connected.
 
-use crate::config::{Faults, Setting, changed};
+use crate::config::{Faults, Flag, Loaded, Sections, Setting, changed};
 use engine::gateway::Gateway;
 use engine::session::Policy;
 use protocol::token::{KeyKind, KeySource, Keys};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Reads all settings and the keys again.
 pub(crate) type Load = Box<dyn Fn() -> Result<(Vec<Setting>, Vec<KeySource>), Faults>>;
+
+/// Reads the settings and keys of a subcommand, as at its start.
+pub(crate) fn loader<T: Sections + 'static>(file: Option<PathBuf>, flags: Vec<Flag>) -> Load {
+    Box::new(move || {
+        let config = Loaded::<T>::load(file.as_deref(), &flags)?;
+        let keys = config.keys()?;
+        Ok((config.settings, keys))
+    })
+}
 
 /// The keys in force, and what it takes to read them again.
 pub(crate) struct Reload {
@@ -56,8 +66,8 @@ impl Reload {
             }
         };
         self.keys.send_replace(keys(&sources, self.dev_key.as_deref()));
-        if let Some(gateway) = gateway {
-            gateway.set_policy(&self.policy());
+        if let Some(Err(untold)) = gateway.map(|gateway| gateway.set_policy(&self.policy())) {
+            tracing::error!(%untold, "SIGHUP: these still check tokens with the keys from before; send it again");
         }
         tracing::info!(
             keys = sources.len(),

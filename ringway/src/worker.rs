@@ -7,7 +7,7 @@ use crate::health::{Health, parts};
 use crate::metrics::Sources;
 use crate::notify;
 use crate::operator;
-use crate::reload::{Load, Reload};
+use crate::reload::{Reload, loader};
 use crate::signals;
 use anyhow::{Result, bail};
 use logic::roads::{Closers, Roads};
@@ -34,7 +34,8 @@ pub(crate) fn run(args: &cli::Logic, config: &Config, keys: &[KeySource]) -> Res
     }
     let health = Arc::new(Health::default());
     let admin = admin::serve(config.admin, Arc::clone(&health))?;
-    let reload = Reload::new(loader(args), config.settings.clone(), keys, None, vec![]);
+    let load = loader::<Sections>(args.config.clone(), args.flags());
+    let reload = Reload::new(load, config.settings.clone(), keys, None, vec![]);
     let worker_config = WorkerConfig {
         store: Arc::new(MySqlConfig::new(&config.mysql)?),
         http: config.http,
@@ -65,16 +66,6 @@ pub(crate) fn run(args: &cli::Logic, config: &Config, keys: &[KeySource]) -> Res
     };
     let failure = signals::wait(|| reload.reload(None), failed)?;
     drain(&health, worker, &closers, failure)
-}
-
-/// Reads settings and keys again.
-fn loader(args: &cli::Logic) -> Load {
-    let args = args.clone();
-    Box::new(move || {
-        let config = Config::load(args.config.as_deref(), &args.flags())?;
-        let keys = config.keys()?;
-        Ok((config.settings, keys))
-    })
 }
 
 fn drain(health: &Health, worker: Worker, closers: &Arc<Closers>, failure: Option<String>) -> Result<()> {

@@ -19,11 +19,15 @@ impl Bench {
         path
     }
 
-    /// `ringway dev` with a file, variables and flags; `--print-config` keeps it from starting.
-    fn dev(&self, file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Output {
+    /// A subcommand with a file, variables and flags; `--print-config` keeps it from starting.
+    fn run(&self, name: &str, file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
-        command.args(["dev", "--print-config", "--config"]).arg(self.file(file)).args(flags);
+        command.args([name, "--print-config", "--config"]).arg(self.file(file)).args(flags);
         command.current_dir(self.dir.path()).envs(variables.iter().copied()).output().unwrap()
+    }
+
+    fn dev(&self, file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Output {
+        self.run("dev", file, variables, flags)
     }
 
     fn printed(&self, file: &str, variables: &[(&str, &str)], flags: &[&str]) -> String {
@@ -193,4 +197,22 @@ fn an_end_of_each_range_is_taken_and_what_is_beyond_is_not() {
             assert!(error.contains(&format!("got {value} (")), "{error}");
         }
     }
+}
+
+#[test]
+fn as_many_copies_must_have_a_record_as_there_are_but_two_are_enough() {
+    let bench = Bench::new();
+    for (replication, expected) in [(1, 1), (2, 2), (3, 2), (5, 2)] {
+        let file = format!("[kafka]\nreplication_factor = {replication}\n");
+        for name in ["gateway", "logic"] {
+            let output = bench.run(name, &file, &[], &[]);
+            let text = String::from_utf8(output.stdout).unwrap();
+            let value = line(&text, "min_insync_replicas");
+            assert!(value.starts_with(&format!("min_insync_replicas = {expected}  # default")), "{text}");
+        }
+    }
+    let more = bench.run("logic", "[kafka]\nreplication_factor = 2\nmin_insync_replicas = 3\n", &[], &[]);
+    let told = String::from_utf8(more.stderr).unwrap();
+    assert_eq!(more.status.code(), Some(78), "{told}");
+    assert!(told.contains("expected at most kafka.replication_factor, which is 2, got 3"), "{told}");
 }

@@ -52,7 +52,7 @@ class Probe:
             event, now = json.loads(text), time.monotonic()
             data = event["data"]
             if event["type"] == "message-ack":
-                (self.accepted if data["status"] == "accepted" else self.persisted).setdefault(data["clientMsgId"], now)
+                (self.accepted if data["status"] == "accepted" else self.persisted).setdefault(data["tempMessageId"], now)
             elif event["type"] == "new-message":
                 self.arrived.setdefault(data["client_msg_id"], now)
             elif event["type"] == "error" and data["code"] == "BUSY":

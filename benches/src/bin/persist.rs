@@ -6,14 +6,17 @@ use anyhow::{Context, Result, ensure};
 use bus::in_process::{Config, InProcessUplink, Road, road};
 use bus::{Downstream, Parker, Sender, ShardInbox, Uplink};
 use clap::Parser;
+use logic::Stats;
 use logic::decide::{WorldRates, content_hash};
+use logic::handoff::{self, Bounds};
 use logic::persist::{Persister, Run};
 use logic::progress::Progress;
 use logic::store::Backend;
 use logic::store::sqlite::{SqliteConfig, Synchronous};
-use logic::{Stats, handoff};
 use protocol::command::{MessageType, SendMessage};
-use protocol::limits::{DISTRIBUTE_QUEUE_BATCHES, EMBEDDED_BATCH_RECORDS_MAX, EMBEDDED_PARTITIONS};
+use protocol::limits::{
+    DISTRIBUTE_QUEUE_BATCHES, DISTRIBUTE_QUEUE_BYTES, EMBEDDED_BATCH_RECORDS_MAX, EMBEDDED_PARTITIONS,
+};
 use protocol::{ConversationId, GatewayId, MessageId, Origin, SessionRef, UnixMs, UserId};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
@@ -148,7 +151,8 @@ impl Bench {
             Persister::new(store, WorldRates::default(), Arc::new(Stats::new(1))).await
         })?;
         let parker = Parker::new();
-        let (batches, committed) = handoff::queue(DISTRIBUTE_QUEUE_BATCHES, &parker);
+        let bounds = Bounds { items: DISTRIBUTE_QUEUE_BATCHES, bytes: DISTRIBUTE_QUEUE_BYTES };
+        let (batches, committed) = handoff::queue(bounds, &parker);
         let progress = Arc::new(Progress::new(EMBEDDED_PARTITIONS));
         let reached = Arc::clone(&progress);
         let run = Run::new(persister, upstream, batches, progress, runtime, Arc::default());

@@ -1,6 +1,6 @@
 //! Topics, made and checked before anything runs on them.
 
-use super::client::{KafkaRoadError, Logged};
+use super::client::{KafkaRoadError, Logged, watermarks};
 use super::settings::Settings;
 use crate::clock;
 use futures_executor::block_on;
@@ -61,15 +61,24 @@ pub fn ensure_shared(settings: &Settings) -> Result<Partitions, KafkaRoadError> 
     Ok(Partitions { upstream: count(0), query: count(1), fanout: count(2) })
 }
 
-/// Where each partition of `im-upstream` is written next.
-pub fn next_offsets(settings: &Settings, partitions: Partitions) -> Result<Vec<u64>, KafkaRoadError> {
+/// What the log of one partition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The oldest offset that is there.
+    pub low: u64,
+    /// The offset that is written next.
+    pub high: u64,
+}
+
+/// What the partitions of `im-upstream` hold.
+pub fn upstream_logs(settings: &Settings, partitions: Partitions) -> Result<Vec<Log>, KafkaRoadError> {
     let admin = Admin::new(settings)?;
     let topic = settings.upstream_topic();
-    let next = |partition: u16| {
-        let marks = admin.client.inner().fetch_watermarks(&topic, partition.into(), settings.wait);
-        Ok(marks.map(|(_, high)| high as u64)?)
+    let log = |partition: u16| {
+        let (low, high) = watermarks(admin.client.inner(), &topic, partition.into(), settings.wait)?;
+        Ok(Log { low: low as u64, high: high as u64 })
     };
-    (0..partitions.upstream).map(next).collect()
+    (0..partitions.upstream).map(log).collect()
 }
 
 /// Makes a gateway's own topic, or grows it to a partition per shard.
@@ -151,7 +160,9 @@ impl<'s> Admin<'s> {
 
     fn create(&self, topic: &Topic) -> Result<(), KafkaRoadError> {
         let replication = TopicReplication::Fixed(self.settings.replication);
-        let mut new = NewTopic::new(&topic.name, topic.partitions as i32, replication);
+        let min_insync = self.settings.min_insync.to_string();
+        let mut new = NewTopic::new(&topic.name, topic.partitions as i32, replication)
+            .set("min.insync.replicas", &min_insync);
         for (key, value) in topic.settings {
             new = new.set(key, value);
         }

@@ -1,7 +1,8 @@
 //! What all clients share: their logs, their errors, and headers.
 
+use crate::clock;
 use protocol::wire::{HEADER_VERSION, VERSION};
-use rdkafka::client::ClientContext;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
@@ -11,6 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use thiserror::Error;
+
+/// How soon a partition without a leader is asked for again.
+const LEADER_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the road could not be started, or a call on it failed.
 #[derive(Debug, Error)]
@@ -31,7 +35,8 @@ pub enum KafkaRoadError {
     /// A topic whose partitions can't be changed has another number of them.
     #[error(
         "topic {topic} has {found} partitions, but {expected} are configured: set upstream_partitions to {found}; \
-         to change the topic itself, drain, make a new topic and run `ringway logic new-epoch`"
+         to change the number, drain, delete the topic and run `ringway logic new-epoch` with the new one configured \
+         (docs/operations.md, Growing)"
     )]
     PartitionCount {
         /// Which.
@@ -131,4 +136,23 @@ pub(super) fn headers(more: &[(&str, &str)]) -> OwnedHeaders {
 /// The value of a record's first header of that name.
 pub(super) fn header<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m [u8]> {
     message.headers()?.iter().find(|header| header.key == name)?.value
+}
+
+/// The oldest offset that a partition's log holds, and the one that is written next. A topic that was
+/// just made may still be looking for the leaders of its partitions: it is asked again until `wait` is
+/// over.
+pub(super) fn watermarks<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    partition: i32,
+    wait: Duration,
+) -> Result<(i64, i64), KafkaError> {
+    let until = clock::now() + wait;
+    loop {
+        match client.fetch_watermarks(topic, partition, wait) {
+            Ok(marks) => return Ok(marks),
+            Err(error) if clock::now() > until => return Err(error),
+            Err(_) => std::thread::sleep(LEADER_PAUSE),
+        }
+    }
 }

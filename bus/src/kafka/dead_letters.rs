@@ -6,6 +6,7 @@ use super::settings::Settings;
 use crate::clock;
 use crossbeam_queue::ArrayQueue;
 use protocol::partition::partition_of;
+use protocol::wire::{DecodeError, Unreadable};
 use protocol::{ConversationId, ids};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -24,6 +25,9 @@ const REASON: &str = "reason";
 /// How long one record is waited for: longer than the producer itself tries.
 const WAIT: Duration = Duration::from_secs(6);
 const STEP: Duration = Duration::from_millis(2);
+
+/// Is told of each unreadable record that was put aside.
+pub type OnDeadLetter = Box<dyn Fn(Unreadable) + Send>;
 
 /// A record that was put aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +91,7 @@ impl ProducerContext for Outcome {
 pub struct DeadLetters {
     producer: BaseProducer<Outcome>,
     settings: Settings,
+    told: OnDeadLetter,
 }
 
 impl DeadLetters {
@@ -94,14 +99,24 @@ impl DeadLetters {
     pub fn new(settings: &Settings) -> Result<Self, KafkaRoadError> {
         let outcome = Outcome(ArrayQueue::new(1));
         let producer = BaseProducer::from_config_and_context(&settings.waiting_producer(), outcome)?;
-        Ok(Self { producer, settings: settings.clone() })
+        Ok(Self { producer, settings: settings.clone(), told: Box::new(|_| ()) })
+    }
+
+    /// Tells `told` of each unreadable record that is put aside.
+    pub(super) fn tell(&mut self, told: OnDeadLetter) {
+        self.told = told;
     }
 
     /// Puts a record aside as it came; `false` if it is not known to be durable.
-    pub(super) fn put_message(&self, message: &BorrowedMessage<'_>, reason: &str) -> bool {
+    pub(super) fn put_message(&self, message: &BorrowedMessage<'_>, error: &DecodeError) -> bool {
         let headers = message.headers().map_or_else(Vec::new, own);
-        let (partition, offset) = (message.partition(), message.offset());
-        self.put(message.topic(), partition, offset, reason, message.key(), message.payload(), &headers)
+        let (partition, offset, reason) = (message.partition(), message.offset(), error.to_string());
+        let put =
+            self.put(message.topic(), partition, offset, &reason, message.key(), message.payload(), &headers);
+        if put {
+            (self.told)(error.kind());
+        }
+        put
     }
 
     #[allow(clippy::too_many_arguments, reason = "a record's parts, once")]

@@ -16,7 +16,7 @@ mod tasks;
 mod upstream;
 
 pub use client::{KafkaCloser, KafkaRoadError};
-pub use dead_letters::{DeadLetter, DeadLetters, ReplayError};
+pub use dead_letters::{DeadLetter, DeadLetters, OnDeadLetter, ReplayError};
 pub use downlink::{Delivery, KafkaDownlink};
 pub use gateway::{GatewayRoad, GatewayStats, KafkaUplink, PendingBounds, RoadCounts, Started};
 pub use queries::KafkaQueries;

@@ -4,7 +4,7 @@
 //! committed by the client library as records are taken.
 
 use super::client::{KafkaCloser, KafkaRoadError, Logged, header};
-use super::dead_letters::DeadLetters;
+use super::dead_letters::{DeadLetters, OnDeadLetter};
 use super::settings::Settings;
 use crate::clock;
 use crate::road::QuerySource;
@@ -30,6 +30,11 @@ impl KafkaQueries {
         Ok(Self { consumer, dead: DeadLetters::new(settings)?, closer: KafkaCloser::default() })
     }
 
+    /// Tells `told` of each unreadable record that is put aside.
+    pub fn on_dead_letter(&mut self, told: OnDeadLetter) {
+        self.dead.tell(told);
+    }
+
     /// Ends it from another thread.
     pub fn closer(&self) -> KafkaCloser {
         self.closer.clone()
@@ -51,7 +56,7 @@ impl QuerySource for KafkaQueries {
                     match decode_query(header(&message, HEADER_VERSION), message.payload()) {
                         Ok(record) => out.push(record),
                         // If it can't be put aside either it is gone: nothing was promised for it.
-                        Err(error) => drop(self.dead.put_message(&message, &error.to_string())),
+                        Err(error) => drop(self.dead.put_message(&message, &error)),
                     }
                 }
                 Some(Err(error)) => tracing::warn!(%error, "the consumer of queries goes on"),

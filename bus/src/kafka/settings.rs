@@ -23,6 +23,8 @@ pub struct Settings {
     pub query_partitions: u16,
     /// Copies of each partition of topics that are made.
     pub replication: i32,
+    /// Copies that `acks=all` needs, of topics that are made.
+    pub min_insync: i32,
     /// How long a record may wait for company, ms.
     pub linger_ms: u32,
     /// How long starting waits for brokers.
@@ -40,6 +42,7 @@ impl Settings {
             upstream_partitions: 64,
             query_partitions: 16,
             replication: 1,
+            min_insync: 1,
             linger_ms: 1,
             wait: Duration::from_secs(10),
             extra: BTreeMap::new(),
@@ -226,6 +229,7 @@ impl fmt::Debug for Settings {
             .field("upstream_partitions", &self.upstream_partitions)
             .field("query_partitions", &self.query_partitions)
             .field("replication", &self.replication)
+            .field("min_insync", &self.min_insync)
             .field("linger_ms", &self.linger_ms)
             .field("wait", &self.wait)
             .field("extra", &extra)

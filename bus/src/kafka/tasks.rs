@@ -2,7 +2,7 @@
 
 use super::admin::Partitions;
 use super::client::{KafkaCloser, KafkaRoadError, Logged, header, headers};
-use super::dead_letters::DeadLetters;
+use super::dead_letters::{DeadLetters, OnDeadLetter};
 use super::downlink::{Delivery, KafkaDownlink};
 use super::settings::Settings;
 use crate::clock;
@@ -83,6 +83,11 @@ impl KafkaTasks {
         Ok(Self { consumer, topic, dead: DeadLetters::new(settings)?, closer: KafkaCloser::default() })
     }
 
+    /// Tells `told` of each unreadable record that is put aside.
+    pub fn on_dead_letter(&mut self, told: OnDeadLetter) {
+        self.dead.tell(told);
+    }
+
     /// Ends it from another thread.
     pub fn closer(&self) -> KafkaCloser {
         self.closer.clone()
@@ -104,7 +109,7 @@ impl KafkaTasks {
                     match decode_fanout(header(&message, HEADER_VERSION), message.payload()) {
                         Ok(task) => batch.tasks.push(task),
                         Err(error) => {
-                            if !self.dead.put_message(&message, &error.to_string()) {
+                            if !self.dead.put_message(&message, &error) {
                                 go_back(&self.consumer, &message);
                                 break;
                             }

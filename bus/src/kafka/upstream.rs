@@ -5,7 +5,7 @@
 //! [`UpstreamSource::release`].
 
 use super::client::{KafkaCloser, KafkaRoadError, header, headers, log, log_error};
-use super::dead_letters::DeadLetters;
+use super::dead_letters::{DeadLetters, OnDeadLetter};
 use super::settings::Settings;
 use super::tasks::go_back;
 use crate::clock;
@@ -124,6 +124,11 @@ impl KafkaUpstream {
         })
     }
 
+    /// Tells `told` of each unreadable record that is put aside.
+    pub fn on_dead_letter(&mut self, told: OnDeadLetter) {
+        self.dead.tell(told);
+    }
+
     /// Ends it from another thread.
     pub fn closer(&self) -> KafkaCloser {
         self.closer.clone()
@@ -211,7 +216,7 @@ impl KafkaUpstream {
         match decode_upstream(version, message.payload(), partition, partitions) {
             Ok(record) => out.records.push(Polled { partition: partition as u16, offset, record }),
             Err(error) => {
-                if !self.dead.put_message(message, &error.to_string()) {
+                if !self.dead.put_message(message, &error) {
                     go_back(&self.consumer, message);
                     return false;
                 }

@@ -246,7 +246,7 @@ impl Hub {
     /// Hands out a record's entries, in order.
     pub(super) fn deliver(&mut self, batch: &DownstreamBatch) {
         self.stats.downstream_records.add(1);
-        self.stats.downstream_latency.record(self.unix.0.saturating_sub(batch.sent_at.0), 1);
+        self.stats.downstream_latency.record_ms(self.unix.0.saturating_sub(batch.sent_at.0));
         self.stats.downstream_entries.add(batch.entries.len() as u64);
         for entry in &batch.entries {
             self.deliver_entry(entry);

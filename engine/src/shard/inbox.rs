@@ -7,7 +7,7 @@ use super::passing::{Move, MoveId};
 use crate::session::Policy;
 use bus::{Downstream, ShardInbox};
 use crossbeam_queue::ArrayQueue;
-use protocol::limits::INBOX_RECORDS;
+use protocol::limits::{CONTROL_QUEUE_RECORDS, INBOX_RECORDS};
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -48,12 +48,12 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// An inbox with [`INBOX_RECORDS`] places per class.
+    /// An inbox with [`INBOX_RECORDS`] places per class, and few for what operators ask.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             from_bus: ArrayQueue::new(INBOX_RECORDS),
             from_shards: ArrayQueue::new(INBOX_RECORDS),
-            control: ArrayQueue::new(8),
+            control: ArrayQueue::new(CONTROL_QUEUE_RECORDS),
             nudged: AtomicBool::new(false),
             parked: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -67,6 +67,7 @@ impl Inbox {
     }
 
     /// Asks something of the shard; `false` if too much is being asked already.
+    #[must_use]
     pub fn control(&self, control: Control) -> bool {
         let taken = self.control.push(control).is_ok();
         self.wake();

@@ -1,4 +1,5 @@
-//! What a shard counts. Written by its shard only, read by the admin port.
+//! What a shard counts. Each figure has one writer, its shard (`controls_untold`: whoever asks), and is
+//! read by the admin port.
 
 use bus::Figure;
 use bus::latency::Latency;
@@ -9,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// Adds `n`; only the owning shard may.
+    /// Adds `n`; only its writer may.
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
-    /// Sets it to `n`; only the owning shard may.
+    /// Sets it to `n`; only its writer may.
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
     }
@@ -109,6 +110,8 @@ stats! {
     downstream_missed: total,
     /// Times the loop went round.
     ticks: total,
+    /// What an operator asked and this shard did not take in time; counted by who asked.
+    controls_untold: total,
     /// Receives that ended for want of a buffer.
     receives_starved: total,
     /// Sessions closed by the client.

@@ -191,8 +191,7 @@ impl Simulation {
 
     fn close(&mut self) {
         for inbox in &*self.inboxes {
-            inbox.control(Control::StopTaking);
-            inbox.control(Control::Close);
+            assert!(inbox.control(Control::StopTaking) && inbox.control(Control::Close));
         }
         for _ in 0..STEPS_MAX {
             self.step();

@@ -1,11 +1,11 @@
 //! How tasks reach the thread that scans: a queue within one process, or the task topic.
 
 use super::LargeMessage;
-use crate::handoff;
+use crate::handoff::{self, Bounds, Weighed};
 use crate::stats::Stats;
 use bus::Parker;
 use bus::kafka::{KafkaTasks, TaskBatch, TaskProducer};
-use protocol::limits::{FANOUT_QUEUE_TASKS, FANOUT_RANGES};
+use protocol::limits::{FANOUT_QUEUE_BYTES, FANOUT_QUEUE_TASKS, FANOUT_RANGES};
 use protocol::record::FanoutTask;
 use protocol::{ConversationId, Origin};
 use std::sync::Arc;
@@ -24,6 +24,12 @@ pub struct Task {
     pub from: Origin,
     /// The finished `new-message`, where it came along; else it is read from the store.
     pub message: Option<Arc<[u8]>>,
+}
+
+impl Weighed for Task {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.message.as_ref().map_or(0, |message| message.len())
+    }
 }
 
 /// The distributor's end.
@@ -47,7 +53,8 @@ pub trait TaskSource: Send {
 /// Both ends of the queue within one process.
 pub fn local(stats: &Arc<Stats>) -> (LocalSink, LocalSource) {
     let parker = Parker::new();
-    let (sender, tasks) = handoff::queue(FANOUT_QUEUE_TASKS, &parker);
+    let (sender, tasks) =
+        handoff::queue(Bounds { items: FANOUT_QUEUE_TASKS, bytes: FANOUT_QUEUE_BYTES }, &parker);
     (LocalSink { tasks: sender, sent: 0, stats: Arc::clone(stats) }, LocalSource { tasks, parker })
 }
 
@@ -64,7 +71,9 @@ impl TaskSink for LocalSink {
         let LargeMessage { seq, payload, from } = message;
         let payload: Arc<[u8]> = payload.into();
         for range in 0..FANOUT_RANGES {
-            self.tasks.send(Task { group, range, seq, from, message: Some(Arc::clone(&payload)) });
+            let waited =
+                self.tasks.send(Task { group, range, seq, from, message: Some(Arc::clone(&payload)) });
+            self.stats.fanout_queue_full.add(waited.into());
             self.sent += 1;
             self.stats.fanout_tasks.add(1);
         }

@@ -4,20 +4,20 @@
 //! puts aside what the store refuses, and follows the changes of its share of the partitions.
 
 mod cache;
+mod load;
 mod run;
 
 pub use run::{Run, Stopped};
 
 use crate::clock;
-use crate::decide::{Conversation, Decision, Known, World, WorldRates, Writers, decide};
+use crate::decide::{Decision, Known, World, WorldRates, Writers, decide};
 use crate::distribute::Audience;
 use crate::stats::Stats;
-use crate::store::{Advance, Commit, DeadLetter, Members, NewMessage, Store, StoreError};
+use crate::store::{Advance, Commit, DeadLetter, NewMessage, Store, StoreError};
 use bus::{Polled, Skipped};
-use cache::{Cache, Warm};
+use cache::Cache;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use protocol::limits::WARM_CONVERSATIONS_MAX;
 use protocol::record::UpstreamRecord;
 use protocol::{ConversationId, ErrorCode, MessageId, UserId};
 use std::sync::Arc;
@@ -64,7 +64,13 @@ impl Persister {
     /// Forgets what may not be so any more, and reads where the partitions stand.
     pub async fn reload(&mut self) -> Result<(), StoreError> {
         self.cache.conversations.clear();
-        self.cache.partitions = self.store.partitions().await?;
+        let (found, expected) = (self.store.partitions().await?, self.cache.partitions.len());
+        if found.len() != expected {
+            // An operator has changed it. Conversations are in other partitions than this worker takes
+            // them from: it may not write any more.
+            return Err(StoreError::Partitions { found: found.len(), expected });
+        }
+        self.cache.partitions = found;
         Ok(())
     }
 
@@ -118,10 +124,10 @@ impl Persister {
             .collect();
         let messages = new_messages(records, &decisions);
         let advances = self.advances(records, skipped);
-        let begun = clock::now();
+        let begun = clock::monotonic();
         let committed = self.store.commit(&advances, &messages, &letters).await?;
         self.stats.store_failing.set(0);
-        self.stats.commit_latency.record(clock::now().0.saturating_sub(begun.0), 1);
+        self.stats.commit_latency.record(begun.elapsed());
         match committed {
             Commit::Done => {
                 self.stats.batches.add(1);
@@ -167,39 +173,6 @@ impl Persister {
             }
         }
         Ok(())
-    }
-
-    /// Loads the conversations of the batch that are cold.
-    async fn load(&mut self, records: &Records) -> Result<(), StoreError> {
-        if self.cache.conversations.len() + records.len() > WARM_CONVERSATIONS_MAX {
-            self.cache.conversations.clear();
-        }
-        for Polled { record, .. } in records {
-            let id = record.conversation;
-            if !self.cache.conversations.contains_key(&id) {
-                let writers = self.load_writers(id).await?;
-                let conversation = Conversation { last_seq: self.store.last_seq(id).await?, writers };
-                self.cache.conversations.insert(id, Warm::new(conversation));
-            }
-            let warm = self.cache.conversations.get_mut(&id).expect("loaded above");
-            if let Writers::Large(senders) = &mut warm.conversation.writers
-                && !senders.contains_key(&record.sender)
-            {
-                senders.insert(record.sender, self.store.is_member(id, record.sender).await?);
-            }
-        }
-        Ok(())
-    }
-
-    async fn load_writers(&mut self, id: ConversationId) -> Result<Writers, StoreError> {
-        Ok(match id {
-            ConversationId::Group(_) => match self.store.members(id).await? {
-                None => Writers::NoGroup,
-                Some(Members::Large) => Writers::Large(HashMap::default()),
-                Some(Members::Listed(members)) => Writers::Members(members.into()),
-            },
-            ConversationId::Single(..) | ConversationId::World => Writers::ByName,
-        })
     }
 
     fn advances(&self, records: &Records, skipped: &[Skipped]) -> Vec<Advance> {

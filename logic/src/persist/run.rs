@@ -30,6 +30,12 @@ const COMMIT_EVERY_MS: u64 = 500;
 const RELEASE_WAIT_MS: u64 = 5_000;
 const RELEASE_STEP: Duration = Duration::from_millis(2);
 
+/// Pauses of [`handoff::FULL_PAUSE`] for which the distributor is just waited for, about a second: to
+/// pause the road for less would throw away what it has fetched.
+const FULL_PAUSES: u32 = 5_000;
+/// How long the road is polled after that, at a time.
+const FULL_POLL: Duration = Duration::from_millis(20);
+
 /// Why a persister can't go on.
 #[derive(Debug, Error)]
 pub enum Stopped {
@@ -149,16 +155,36 @@ impl<U: UpstreamSource> Run<U> {
         let taken_at = self.measure_arrival(&records);
         self.pause = RETRY_PAUSE_MIN;
         let Outcome { records, decisions } = self.persist(records, &skipped);
-        if std::mem::take(&mut self.paused) {
-            self.source.resume();
-        }
+        self.resume();
         let ends = ends(&records, &skipped);
         for (partition, end) in &ends {
             self.share[usize::from(*partition)].handed = *end;
         }
         let groups = self.persister.groups(&records);
-        let committed_at = clock::now();
-        self.batches.send(Batch { records, decisions, groups, ends, taken_at, committed_at });
+        let (committed_at, committed) = (clock::now(), clock::monotonic());
+        self.hand_on(Batch { records, decisions, groups, ends, taken_at, committed_at, committed });
+    }
+
+    /// Hands a batch to the distributor. While there is no room nothing more is persisted; if that
+    /// lasts, the road is polled meanwhile, so that the share is kept.
+    fn hand_on(&mut self, mut batch: Batch) {
+        let mut waited = 0;
+        while let Err(back) = self.batches.try_send(batch) {
+            batch = back;
+            waited += 1;
+            if waited == 1 {
+                self.persister.stats.distribute_queue_full.add(1);
+            }
+            if waited < FULL_PAUSES {
+                std::thread::sleep(handoff::FULL_PAUSE);
+            } else if self.is_abandoned() {
+                // It is persisted, and its offsets are not noted: whoever goes on distributes it.
+                return;
+            } else {
+                self.idle(FULL_POLL);
+            }
+        }
+        self.resume();
     }
 
     /// How long records were on their way, by the shard that they came from; returns the time.
@@ -166,7 +192,7 @@ impl<U: UpstreamSource> Run<U> {
         let now = clock::now();
         for Polled { record, .. } in records {
             let took = now.0.saturating_sub(record.received_at.0);
-            self.persister.stats.upstream(record.origin.session.shard).record(took, 1);
+            self.persister.stats.upstream(record.origin.session.shard).record_ms(took);
         }
         now
     }
@@ -219,7 +245,7 @@ impl<U: UpstreamSource> Run<U> {
     ) -> Outcome {
         let Some(polled) = records.first() else { return Outcome::default() };
         tracing::error!(reason, trace_id = %polled.record.trace_id, "the store refuses a message; it is put aside");
-        self.persister.stats.dead_letters.add(1);
+        self.persister.stats.dead_letters_refused.add(1);
         let aside = Aside { reason, on_road: self.source.put_aside(polled, reason) };
         loop {
             let done = self.persister.persist_or_put_aside(&records, skipped, Some(aside));
@@ -241,11 +267,16 @@ impl<U: UpstreamSource> Run<U> {
         self.persister.stats.store_retries.add(1);
         self.persister.stats.store_failing.add(1);
         tracing::warn!(%error, pause_ms = self.pause.as_millis(), "the store did not take a batch; it is tried again");
-        self.idle(self.pause);
-        self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
+        self.back_off();
         // The connection may have failed at COMMIT: only the store knows how that ended. While it
         // does not say, the fence refuses what was decided by the old state.
         let _ = self.runtime.block_on(self.persister.reload());
+    }
+
+    /// Lets a pause pass, after which the next is longer.
+    fn back_off(&mut self) {
+        self.idle(self.pause);
+        self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
     }
 
     /// Lets time pass while the road is polled, so that the share is kept, and changes are followed.
@@ -266,6 +297,13 @@ impl<U: UpstreamSource> Run<U> {
             if left == 0 || self.closed {
                 return std::thread::sleep(Duration::from_millis(left.min(1)));
             }
+        }
+    }
+
+    /// Records again, if waiting has paused the road.
+    fn resume(&mut self) {
+        if std::mem::take(&mut self.paused) {
+            self.source.resume();
         }
     }
 
@@ -322,16 +360,13 @@ impl<U: UpstreamSource> Run<U> {
                 Ok(Err(error)) => tracing::warn!(%error, "partitions can't be started yet; tried again"),
                 Err(error) => tracing::warn!(%error, "the store does not say where to go on; asked again"),
             }
-            self.idle(self.pause);
-            self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
+            self.back_off();
             if self.is_abandoned() {
                 break;
             }
         }
         self.assigned.pop_front();
-        if std::mem::take(&mut self.paused) {
-            self.source.resume();
-        }
+        self.resume();
         Ok(())
     }
 

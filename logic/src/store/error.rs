@@ -45,7 +45,9 @@ pub enum StoreError {
     },
     /// The number of partitions is fixed when the store is made.
     #[error(
-        "the store has {found} partitions, expected {expected}: it was made by another version or with another configuration"
+        "the store has {found} partitions, expected {expected}: it was made by another version or with another \
+         configuration; over Kafka, set kafka.upstream_partitions to {found}, or change the number as \
+         docs/operations.md says (Growing)"
     )]
     Partitions {
         /// In the store.
@@ -54,11 +56,8 @@ pub enum StoreError {
         expected: usize,
     },
     /// A message id has eight bits for the epoch.
-    #[error("partition {partition} is at epoch {}, the last there is", u8::MAX)]
-    LastEpoch {
-        /// Which.
-        partition: usize,
-    },
+    #[error("the store is at epoch {}, the last there is", u8::MAX)]
+    LastEpoch,
 }
 
 impl StoreError {

@@ -4,6 +4,7 @@
 //! A [`Backend`] is where the store is; it opens what each thread of a worker needs of it.
 
 mod error;
+mod look_up;
 pub mod mysql;
 mod rows;
 pub mod sqlite;
@@ -34,8 +35,9 @@ pub trait Backend: Debug + Send + Sync {
     async fn open_marks(&self) -> Result<Box<dyn Marks>, StoreError>;
     /// For the changes of groups, with so many partitions.
     async fn open_groups(&self, partitions: u16) -> Result<Box<dyn GroupStore>, StoreError>;
-    /// After a loss of the log: raises the epoch of every partition, and makes it go on at the
-    /// given offset of the new log.
+    /// For a new log, with as many partitions as there are offsets: raises the epoch, and makes each
+    /// partition go on at its offset of that log. If their number changes nothing of the old log may
+    /// be left to be persisted, since conversations move to other partitions.
     async fn new_epoch(&self, next_offsets: &[u64]) -> Result<(), StoreError>;
 }
 
@@ -46,12 +48,12 @@ pub trait Store: Send {
     fn batch_records_max(&self) -> usize;
     /// Every partition, by index.
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError>;
-    /// The seq of the newest message; 0 for none.
-    async fn last_seq(&mut self, conversation: ConversationId) -> Result<u64, StoreError>;
-    /// The members of a group; none if there is no such group.
-    async fn members(&mut self, group: ConversationId) -> Result<Option<Members>, StoreError>;
-    /// Whether the user's window in a group is open.
-    async fn is_member(&mut self, group: ConversationId, user: UserId) -> Result<bool, StoreError>;
+    /// The seq of each one's newest message; 0 for none.
+    async fn last_seqs(&mut self, conversations: &[ConversationId]) -> Result<Vec<u64>, StoreError>;
+    /// The members of each group; none if there is no such group.
+    async fn members(&mut self, groups: &[ConversationId]) -> Result<Vec<Option<Members>>, StoreError>;
+    /// Whether each user's window in the group is open.
+    async fn are_members(&mut self, of: &[(ConversationId, UserId)]) -> Result<Vec<bool>, StoreError>;
     /// The message stored under that key.
     async fn find(
         &mut self,
@@ -204,13 +206,12 @@ pub trait GroupChange: Send {
     async fn undo(self: Box<Self>);
 }
 
-/// What `new_epoch` asks of the partitions before it changes any.
-fn may_begin_epoch(partitions: &[Partition], next_offsets: &[u64]) -> Result<(), StoreError> {
-    if partitions.len() != next_offsets.len() {
-        return Err(StoreError::Partitions { found: partitions.len(), expected: next_offsets.len() });
-    }
-    match partitions.iter().position(|partition| partition.epoch == u8::MAX) {
-        Some(partition) => Err(StoreError::LastEpoch { partition }),
-        None => Ok(()),
-    }
+/// The partitions of the next epoch. It is above that of every partition there was, also of those that
+/// go: a number that comes back later must not give a message id twice.
+fn of_next_epoch(before: &[Partition], next_offsets: &[u64]) -> Result<Vec<Partition>, StoreError> {
+    let last = before.iter().map(|partition| partition.epoch).max().unwrap_or(0);
+    let epoch = last.checked_add(1).ok_or(StoreError::LastEpoch)?;
+    let versions = before.iter().map(|partition| partition.version).chain(std::iter::repeat(0));
+    let rows = next_offsets.iter().zip(versions);
+    Ok(rows.map(|(next_offset, version)| Partition { epoch, next_offset: *next_offset, version }).collect())
 }

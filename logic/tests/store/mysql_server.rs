@@ -119,7 +119,7 @@ fn what_the_store_refuses_is_put_aside_and_the_rest_goes_on() {
         let decisions = thread.decide(&batch);
         assert_eq!(decisions[13], Decision::Refuse(ErrorCode::Internal));
         let stored = decisions.iter().filter(|decision| matches!(decision, Decision::Insert(_))).count();
-        assert_eq!((stored, thread.stats.dead_letters.get()), (19, 1));
+        assert_eq!((stored, thread.stats.dead_letters_refused.get()), (19, 1));
         let mut other = database.connect().await;
         let letters =
             other.fetch_all("SELECT record_offset, reason, content FROM dead_letters").await.unwrap();

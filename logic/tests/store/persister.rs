@@ -5,7 +5,7 @@ use bus::Polled;
 use logic::Stats;
 use logic::decide::{Decision, WorldRates};
 use logic::persist::Persister;
-use logic::store::Backend;
+use logic::store::{Backend, StoreError};
 use protocol::command::MessageType;
 use protocol::record::UpstreamRecord;
 use protocol::{ErrorCode, GatewayId, Origin, SessionRef, UnixMs, UserId};
@@ -67,6 +67,24 @@ async fn of_two_persisters_that_hold_one_partition_none_stores_a_record_twice(ba
     assert_eq!(seqs(&one.persist(&batch(2)).await.unwrap()), [Some(3)], "and the first goes on from there");
 }
 
+async fn a_persister_of_another_number_of_partitions_writes_nothing_any_more(backend: &dyn Backend) {
+    let (mut persister, _) = persister(backend).await;
+    persister.persist(&[record("single_1_2", 1, "a", "x", 0)]).await.unwrap();
+    for partitions in [12, 3] {
+        backend.new_epoch(&vec![0; partitions]).await.unwrap();
+        for _ in 0..2 {
+            let error = persister.persist(&[record("single_1_2", 1, "b", "x", 1)]).await.unwrap_err();
+            let expected = usize::from(PARTITIONS);
+            assert!(
+                matches!(error, StoreError::Partitions { found, expected: e } if (found, e) == (partitions, expected)),
+                "{error}"
+            );
+        }
+    }
+    let mut reader = backend.open_reader().await.unwrap();
+    assert_eq!(reader.last_seq(conversation("single_1_2")).await.unwrap(), 1);
+}
+
 async fn a_replay_is_answered_with_the_first_ids_and_stores_nothing(backend: &dyn Backend) {
     let (mut first, _) = persister(backend).await;
     let batch: Vec<_> = (0..20).map(|n| record("single_1_2", 1, &n.to_string(), "x", n)).collect();
@@ -98,9 +116,39 @@ async fn a_cold_repeat_is_found_by_its_key(backend: &dyn Backend) {
     assert_eq!(reused, [Decision::Refuse(ErrorCode::IdReused)]);
 }
 
+async fn a_batch_of_cold_conversations_of_all_kinds_is_decided_as_a_warm_one(backend: &dyn Backend) {
+    let (mut first, _) = persister(backend).await;
+    let mut groups = groups(backend).await;
+    let group = groups.create(UserId(1), "g", &users([2])).await.unwrap();
+    let singles: Vec<_> = (2..300).map(|peer| format!("single_1_{peer}")).collect();
+    let group = format!("group_{group}");
+    let batch = |round: u64| {
+        let of = singles.iter().chain([&group]).enumerate();
+        let mut batch: Vec<_> =
+            of.map(|(n, of)| record(of, 1, &round.to_string(), "x", round * 1_000 + n as u64)).collect();
+        batch.push(record(&group, 9, &round.to_string(), "x", round * 1_000 + 500));
+        batch.push(record("group_77", 1, &round.to_string(), "x", round * 1_000 + 501));
+        batch.push(record(&singles[0], 2, &round.to_string(), "x", round * 1_000 + 502));
+        batch
+    };
+    let expected = |decisions: &[Decision], seq: u64| {
+        let [others @ .., outside, nowhere, twice] = decisions else { panic!("{decisions:?}") };
+        assert!(seqs(&others[1..]).iter().all(|found| *found == Some(seq)), "{others:?}");
+        assert_eq!(*outside, Decision::Refuse(ErrorCode::NotAMember));
+        assert_eq!(*nowhere, Decision::Refuse(ErrorCode::ConversationNotFound));
+        assert_eq!(seqs(&[others[0], *twice]), [Some(2 * seq - 1), Some(2 * seq)]);
+    };
+    expected(&first.persist(&batch(0)).await.unwrap(), 1);
+    expected(&first.persist(&batch(1)).await.unwrap(), 2);
+    let (mut cold, _) = persister(backend).await;
+    expected(&cold.persist(&batch(2)).await.unwrap(), 3);
+}
+
 crate::for_every_store!(
+    a_batch_of_cold_conversations_of_all_kinds_is_decided_as_a_warm_one,
     a_change_of_membership_makes_the_persister_decide_again,
     of_two_persisters_that_hold_one_partition_none_stores_a_record_twice,
+    a_persister_of_another_number_of_partitions_writes_nothing_any_more,
     a_replay_is_answered_with_the_first_ids_and_stores_nothing,
     a_cold_repeat_is_found_by_its_key,
 );

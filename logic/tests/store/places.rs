@@ -4,7 +4,7 @@ use logic::decide::{Known, content_hash};
 use logic::groups::Groups;
 use logic::store::mysql::MySqlConfig;
 use logic::store::sqlite::{SqliteConfig, Synchronous};
-use logic::store::{Advance, Backend, Commit, NewMessage, Store};
+use logic::store::{Advance, Backend, Commit, Members, NewMessage, Store};
 use protocol::command::MessageType;
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
@@ -114,6 +114,21 @@ pub(crate) async fn put(store: &mut dyn Store, messages: &[NewMessage<'_>]) {
     let seen = store.partitions().await.unwrap()[0];
     let step = [Advance { partition: 0, seen, next_offset: seen.next_offset + 1 }];
     assert_eq!(store.commit(&step, messages, &[]).await.unwrap(), Commit::Done);
+}
+
+/// The seq of a conversation's newest message.
+pub(crate) async fn last_seq(store: &mut dyn Store, of: ConversationId) -> u64 {
+    store.last_seqs(&[of]).await.unwrap()[0]
+}
+
+/// The members of a group.
+pub(crate) async fn members(store: &mut dyn Store, group: ConversationId) -> Option<Members> {
+    store.members(&[group]).await.unwrap().remove(0)
+}
+
+/// Whether a user is in a group.
+pub(crate) async fn is_member(store: &mut dyn Store, group: ConversationId, user: u64) -> bool {
+    store.are_members(&[(group, UserId(user))]).await.unwrap()[0]
 }
 
 pub(crate) async fn groups(backend: &dyn Backend) -> Groups {

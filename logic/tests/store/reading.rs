@@ -1,6 +1,6 @@
 //! Windows of membership and pages of messages.
 
-use crate::places::{conversation, groups, message, put, users};
+use crate::places::{LARGE_FROM, conversation, groups, is_member, last_seq, members, message, put, users};
 use logic::store::{Backend, Members, Membership, Window};
 use protocol::limits::MEMBER_BUCKETS;
 use protocol::{ConversationId, UserId};
@@ -38,12 +38,52 @@ async fn a_group_is_open_from_joining_until_leaving(backend: &dyn Backend) {
     assert_eq!(window(4).await, Window::NotAMember);
     groups.add(group, UserId(1), &users([2])).await.unwrap();
     assert_eq!(window(2).await, Window::Open { after: 3, until: 3 }, "coming back replaces the window");
-    assert!(store.is_member(id, UserId(2)).await.unwrap());
-    assert!(!store.is_member(id, UserId(4)).await.unwrap());
+    assert!(is_member(&mut *store, id, 2).await);
+    assert!(!is_member(&mut *store, id, 4).await);
     let listed = Some(Members::Listed(users([1, 2, 3])));
-    assert_eq!(store.members(id).await.unwrap(), listed);
+    assert_eq!(members(&mut *store, id).await, listed);
     assert_eq!(reader.members(id).await.unwrap(), listed);
-    assert_eq!(store.members(conversation("group_99")).await.unwrap(), None);
+    assert_eq!(members(&mut *store, conversation("group_99")).await, None);
+}
+
+async fn what_is_asked_of_many_is_told_of_each(backend: &dyn Backend) {
+    let mut groups = groups(backend).await;
+    let mut store = backend.open_store().await.unwrap();
+    let small = groups.create(UserId(1), "g", &users([3, 2, u64::MAX])).await.unwrap();
+    groups.remove(small, UserId(1), UserId(2)).await.unwrap();
+    let large = groups.create(UserId(1), "g", &users(2..=1_000)).await.unwrap();
+    for first in (1_001..=u64::from(LARGE_FROM) + 1).step_by(1_000) {
+        groups.add(large, UserId(1), &users(first..first + 1_000)).await.unwrap();
+    }
+    put(&mut *store, &[message("world", 1, "a", 1), message("world", 1, "b", 2)]).await;
+    put(&mut *store, &[message(&format!("group_{small}"), 1, "a", 1)]).await;
+    // More than one statement asks for.
+    let mut ids: Vec<_> = (100..400).map(ConversationId::Group).collect();
+    ids[7] = ConversationId::World;
+    ids[150] = ConversationId::Group(small);
+    ids[299] = ConversationId::Group(large);
+    let seqs = store.last_seqs(&ids).await.unwrap();
+    let told: Vec<_> = (0..).zip(&seqs).filter(|(_, seq)| **seq > 0).collect();
+    assert_eq!((seqs.len(), told), (300, vec![(7, &2), (150, &1)]));
+    assert_eq!(last_seq(&mut *store, ids[150]).await, 1);
+    ids.swap_remove(7);
+    let found = store.members(&ids).await.unwrap();
+    for (id, found) in ids.iter().zip(&found) {
+        let expected = match id {
+            ConversationId::Group(id) if *id == small => Some(Members::Listed(users([1, 3, u64::MAX]))),
+            ConversationId::Group(id) if *id == large => Some(Members::Large),
+            _ => None,
+        };
+        assert_eq!((id, found), (id, &expected));
+    }
+    let asked: Vec<_> = (0..300).map(|user| (ConversationId::Group(large), UserId(user))).collect();
+    let mut among = asked.clone();
+    among.extend([2, u64::MAX, 4].map(|user| (ConversationId::Group(small), UserId(user))));
+    let are = store.are_members(&among).await.unwrap();
+    let outside: Vec<_> = among.iter().zip(are).filter(|(_, is)| !is).map(|(of, _)| of.1).collect();
+    assert_eq!(outside, users([0, 2, 4]));
+    assert!(store.last_seqs(&[]).await.unwrap().is_empty() && store.members(&[]).await.unwrap().is_empty());
+    assert!(store.are_members(&[]).await.unwrap().is_empty());
 }
 
 async fn every_member_is_in_one_range_of_buckets(backend: &dyn Backend) {
@@ -87,6 +127,7 @@ async fn a_page_has_what_lies_between_ascending_and_no_more_than_asked(backend: 
 crate::for_every_store!(
     a_single_conversation_is_open_to_its_two,
     a_group_is_open_from_joining_until_leaving,
+    what_is_asked_of_many_is_told_of_each,
     every_member_is_in_one_range_of_buckets,
     a_page_has_what_lies_between_ascending_and_no_more_than_asked,
 );

@@ -2,7 +2,7 @@
 
 use crate::persister::record;
 use crate::places::{Database, PARTITIONS, runtime};
-use crate::thread::{Call, Thread};
+use crate::thread::{Call, QUEUE_BATCHES, Thread};
 use bus::{Change, Skipped};
 use logic::decide::Decision;
 use logic::store::Backend;
@@ -82,5 +82,29 @@ fn an_owner_that_was_away_decides_again_by_what_its_successor_stored() {
             "{late:?}"
         );
         assert_eq!(away.stats.fence_lost.get(), 1);
+    });
+}
+
+#[test]
+fn a_persister_that_waits_for_the_distributor_follows_its_share() {
+    run(|backend| {
+        let thread = Thread::start(backend.clone(), true);
+        let batches = QUEUE_BATCHES as u64 + 1;
+        for offset in 0..batches {
+            thread.give(vec![record("single_1_2", 1, &offset.to_string(), "x", offset)], vec![]);
+        }
+        thread.until("the queue is full", || thread.stats.distribute_queue_full.get() == 1);
+        thread.progress.reached(&[(partition(), batches)]);
+        thread.change(Change::Revoked(vec![partition()]));
+        let released = Call::Release(vec![partition()], vec![(partition(), batches)]);
+        thread.until("the partition is given up", || thread.called(&released));
+        for seq in 1..=batches {
+            let decisions = thread.next().decisions;
+            assert!(
+                matches!(decisions[0], Decision::Insert(known) if known.seq == seq),
+                "what waited is handed on: {decisions:?}"
+            );
+        }
+        thread.end().0.unwrap();
     });
 }

@@ -6,7 +6,7 @@ use bus::{Change, Parker, Poll, Polled, Polls, Skipped, StartError, UpstreamSour
 use logic::Stats;
 use logic::decide::{Decision, WorldRates};
 use logic::distribute::Batch;
-use logic::handoff::{self, Receiver};
+use logic::handoff::{self, Bounds, Receiver};
 use logic::persist::{Persister, Run, Stopped};
 use logic::progress::Progress;
 use logic::store::Backend;
@@ -15,6 +15,9 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// Batches that the thread may be ahead of the test.
+pub(crate) const QUEUE_BATCHES: usize = 16;
 
 /// What a poll is to bring.
 pub(crate) enum Step {
@@ -97,7 +100,7 @@ impl Thread {
     pub(crate) fn start(backend: impl Backend + 'static, keeps_dead_letters: bool) -> Self {
         let (steps, stepped) = mpsc::channel();
         let (calls, parker) = (Arc::default(), Parker::new());
-        let (out, batches) = handoff::queue(16, &parker);
+        let (out, batches) = handoff::queue(Bounds { items: QUEUE_BATCHES, bytes: usize::MAX }, &parker);
         let source = Source { steps: stepped, calls: Arc::clone(&calls), keeps_dead_letters };
         let stats = Arc::new(Stats::new(1));
         let progress = Arc::new(Progress::new(PARTITIONS));
@@ -138,6 +141,22 @@ impl Thread {
             self.parker.park(Duration::from_millis(100), || self.batches.is_ready());
         }
         panic!("no batch within 20 s")
+    }
+
+    /// Waits until it is so.
+    pub(crate) fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        for _ in 0..2_000 {
+            if is_so() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("not within 20 s: {what}");
+    }
+
+    /// Whether the road was asked for that.
+    pub(crate) fn called(&self, call: &Call) -> bool {
+        self.calls.lock().unwrap().contains(call)
     }
 
     pub(crate) fn decide(&self, records: &[Polled<UpstreamRecord>]) -> Vec<Decision> {

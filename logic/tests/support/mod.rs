@@ -81,17 +81,32 @@ pub(crate) fn start(data: &Path) -> Rig {
     start_over(Arc::new(SqliteConfig::new(data.join("test.db"), Synchronous::Normal)))
 }
 
-pub(crate) fn start_over(store: Arc<dyn Backend>) -> Rig {
+/// A shard's inbox, and what comes into it.
+pub(crate) fn inbox() -> (Arc<dyn ShardInbox>, Receiver<Downstream>) {
     let (sender, arrived) = sync_channel(100_000);
-    let mut road = road(Config::new(gateway()), vec![Arc::new(Inbox(sender))]);
+    (Arc::new(Inbox(sender)), arrived)
+}
+
+pub(crate) fn start_over(store: Arc<dyn Backend>) -> Rig {
+    let (inbox, arrived) = inbox();
+    let mut road = road(Config::new(gateway()), vec![inbox]);
     let gateway = LiveGateway { id: gateway(), boot_epoch: 1, shards: 1 };
     let roads =
         Roads::local(gateway, road.upstream, road.queries, road.routes, road.distributor, road.downlink);
     let worker = Worker::start(&worker_config(store), roads).unwrap();
-    Rig { worker, uplink: road.uplinks.remove(0), arrived, pending: Default::default(), closer: road.closer }
+    Rig::of(worker, road.uplinks.remove(0), arrived, road.closer)
 }
 
 impl Rig {
+    pub(crate) fn of(
+        worker: Worker,
+        uplink: InProcessUplink,
+        arrived: Receiver<Downstream>,
+        closer: Closer,
+    ) -> Self {
+        Self { worker, uplink, arrived, pending: Default::default(), closer }
+    }
+
     /// Sends as the session in slot `user`.
     pub(crate) fn send(&mut self, user: u64, conversation: &str, id: &str, content: &str) {
         self.put(user, conversation, id, content);

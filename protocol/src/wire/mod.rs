@@ -89,6 +89,36 @@ pub enum DecodeError {
     },
 }
 
+/// What is wrong with a record that can't be read, in kinds that are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It is no record of ours, or a broken one.
+    Garbage,
+    /// It is of a version that is not known here.
+    UnknownVersion,
+    /// It is in another partition than its key belongs to.
+    Misplaced,
+}
+
+impl DecodeError {
+    /// Which kind this is.
+    pub fn kind(&self) -> Unreadable {
+        match self {
+            Self::UnknownVersion(_) => Unreadable::UnknownVersion,
+            Self::WrongPartition { .. } => Unreadable::Misplaced,
+            Self::Empty
+            | Self::TooLarge { .. }
+            | Self::NotUtf8
+            | Self::NotJson(_)
+            | Self::BadShape(_)
+            | Self::MissingField(_)
+            | Self::BadField { .. }
+            | Self::BadConversationId
+            | Self::BadBinary { .. } => Unreadable::Garbage,
+        }
+    }
+}
+
 /// Checks the value of header `v`; none is as unknown as another.
 pub fn check_version(header: Option<&[u8]>) -> Result<(), DecodeError> {
     match header {

@@ -16,6 +16,7 @@ pub(crate) struct Kafka(pub(crate) Settings);
 
 impl Kafka {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let copies = || Number(1..=15_u8);
         let brokers = Text { what: "HOST:PORT, several with commas", good: |text| text.contains(':') };
         let name = Text {
             what: "up to 64 letters, digits, ., - and _",
@@ -25,7 +26,7 @@ impl Kafka {
             },
         };
         let default = Settings::new("127.0.0.1:9092");
-        Self(Settings {
+        let mut settings = Settings {
             brokers: reader.key("kafka.brokers", brokers, default.brokers.clone()),
             prefix: reader.key("kafka.topic_prefix", name, String::new()),
             upstream_partitions: reader.key(
@@ -38,10 +39,19 @@ impl Kafka {
                 Number(1..=PARTITIONS_MAX),
                 default.query_partitions,
             ),
-            replication: i32::from(reader.key("kafka.replication_factor", Number(1..=15_u8), 3)),
+            replication: i32::from(reader.key("kafka.replication_factor", copies(), 3)),
             linger_ms: reader.key("kafka.linger_ms", Number(0..=LINGER_MS_MAX), default.linger_ms),
             extra: reader.key("kafka.properties", Properties, BTreeMap::new()),
             ..default
-        })
+        };
+        let replication = settings.replication;
+        let two = replication.min(2) as u8;
+        settings.min_insync = i32::from(reader.key("kafka.min_insync_replicas", copies(), two));
+        reader.require(
+            settings.min_insync <= replication,
+            "kafka.min_insync_replicas",
+            &format!("at most kafka.replication_factor, which is {replication}"),
+        );
+        Self(settings)
     }
 }

@@ -3,7 +3,7 @@
 use super::Sources;
 use super::names::{By, From, METRICS, Metric};
 use bus::Figure;
-use bus::latency::{BOUNDS_MS, Latency};
+use bus::latency::{BOUNDS_US, Latency};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -173,12 +173,12 @@ impl Reading<'_> {
             Self::Total(value) => ConstCounter::new(value).encode(encoder),
             Self::Level(value) => ConstGauge::new(value as i64).encode(encoder),
             Self::Hop(latency) => {
-                let (counts, sum_ms) = latency.read();
-                let bounds = BOUNDS_MS.iter().map(|ms| *ms as f64 / 1_000.0).chain([f64::INFINITY]);
+                let (counts, sum_us) = latency.read();
+                let bounds = BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
                 let buckets: Vec<_> = bounds.zip(counts).collect();
                 // From the same reading as the buckets, so that the two never disagree.
                 let count = counts.iter().sum();
-                encoder.encode_histogram::<NoLabelSet>(sum_ms as f64 / 1_000.0, count, &buckets, None)
+                encoder.encode_histogram::<NoLabelSet>(sum_us as f64 / 1e6, count, &buckets, None)
             }
         }
     }

@@ -101,6 +101,8 @@ const CLOSED: By = By {
 const REFUSED: By = By { prefix: "refused_", label: "reason", help: "Upgrades refused, by reason" };
 const REFUSED_MESSAGES: By =
     By { prefix: "refused_", label: "reason", help: "Messages refused for good, by reason" };
+const DEAD_LETTERS: By =
+    By { prefix: "dead_letters_", label: "reason", help: "Records put aside as dead letters, by reason" };
 
 const fn metric(name: &'static str, from: From) -> Metric {
     Metric { name, from }
@@ -135,6 +137,7 @@ pub(super) const METRICS: &[Metric] = &[
     metric("ringway_partial_bytes", From::Shard("partial_bytes")),
     metric("ringway_receives_starved_total", From::Shard("receives_starved")),
     metric("ringway_ticks_total", From::Shard("ticks")),
+    metric("ringway_controls_untold_total", From::Shard("controls_untold")),
     // The road.
     metric("ringway_queue_records", From::Queues),
     metric("ringway_downstream_records_total", From::Shard("downstream_records")),
@@ -174,11 +177,14 @@ pub(super) const METRICS: &[Metric] = &[
     metric("ringway_worker_duplicates_looked_up_total", From::Worker("duplicates_looked_up")),
     metric("ringway_worker_store_retries_total", From::Worker("store_retries")),
     metric("ringway_worker_store_failing", From::Worker("store_failing")),
-    metric("ringway_worker_dead_letters_total", From::Worker("dead_letters")),
+    metric("ringway_worker_dead_letters_total", From::WorkerBy(DEAD_LETTERS)),
     metric("ringway_worker_downstream_records_total", From::Worker("downstream_records")),
     metric("ringway_worker_downstream_entries_total", From::Worker("downstream_entries")),
     metric("ringway_worker_downstream_gone_total", From::Worker("downstream_gone")),
+    metric("ringway_worker_distribute_queue_full_total", From::Worker("distribute_queue_full")),
     metric("ringway_worker_held_batches", From::Worker("held_batches")),
+    metric("ringway_worker_held_bytes", From::Worker("held_bytes")),
+    metric("ringway_worker_held_full_total", From::Worker("held_full")),
     metric("ringway_worker_directory_failures_total", From::Worker("directory_failures")),
     metric("ringway_worker_hints_dropped_total", From::Worker("hints_dropped")),
     metric("ringway_worker_hot_pages_total", From::Worker("hot_pages")),
@@ -191,6 +197,7 @@ pub(super) const METRICS: &[Metric] = &[
     metric("ringway_worker_typing_dropped_total", From::Worker("typing_dropped")),
     metric("ringway_worker_fanout_tasks_total", From::Worker("fanout_tasks")),
     metric("ringway_worker_fanout_scans_total", From::Worker("fanout_scans")),
+    metric("ringway_worker_fanout_queue_full_total", From::Worker("fanout_queue_full")),
     metric("ringway_worker_fanout_failures_total", From::Worker("fanout_failures")),
 ];
 

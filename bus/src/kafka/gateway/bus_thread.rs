@@ -229,6 +229,7 @@ impl BusThread {
             trace_id: Some(record.trace_id.clone()),
             bytes: self.buffer.len() + key.len() + RECORD_OVERHEAD,
             produced_at: clock::unix(),
+            produced: clock::now(),
         };
         let headers = headers(&[(HEADER_KIND, wire::KIND_SEND_MESSAGE), (HEADER_TRACE_ID, &record.trace_id)]);
         self.send(pending, false, &key, partition, headers)
@@ -245,6 +246,7 @@ impl BusThread {
             trace_id: record.trace_id.clone(),
             bytes: self.buffer.len() + key.len() + RECORD_OVERHEAD,
             produced_at: clock::unix(),
+            produced: clock::now(),
         };
         let kind = (HEADER_KIND, wire::query_kind(&record.query));
         let trace_id = record.trace_id.as_deref().map(|trace_id| (HEADER_TRACE_ID, trace_id));

@@ -9,6 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Reports in one record for a shard.
 const REPORTS_PER_RECORD: usize = 256;
@@ -21,6 +22,8 @@ pub(super) struct Pending {
     pub(super) trace_id: Option<Box<str>>,
     pub(super) bytes: usize,
     pub(super) produced_at: UnixMs,
+    /// The same, for how long it took.
+    pub(super) produced: Instant,
 }
 
 /// The table of what is on its way. Its index is what the client carries along with a record.
@@ -69,9 +72,8 @@ impl Table {
             (Ok(()), None) => return,
             (Ok(()), Some((id, conversation))) => {
                 count(&stats.accepted);
-                let took = clock::unix().0.saturating_sub(pending.produced_at.0);
                 if let Some(latency) = stats.confirm_latency.get(usize::from(pending.session.shard)) {
-                    latency.record(took, 1);
+                    latency.record(pending.produced.elapsed());
                 }
                 let (trace_id, started_ms) = (trace_id.unwrap_or_default(), pending.produced_at.0);
                 tracing::debug!(

@@ -1,8 +1,7 @@
 //! The one consumer of a gateway, split into a queue per shard.
 
-use super::super::client::{KafkaRoadError, Logged};
+use super::super::client::{KafkaRoadError, Logged, watermarks};
 use super::super::settings::Settings;
-use crate::clock;
 use crate::road::ShardInbox;
 use crossbeam_queue::ArrayQueue;
 use protocol::GatewayId;
@@ -15,8 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How soon a partition without a leader is asked for again.
-const LEADER_PAUSE: Duration = Duration::from_millis(50);
 /// For the watermark of a partition that is assigned again.
 const WATERMARK_WAIT: Duration = Duration::from_secs(1);
 
@@ -54,7 +51,7 @@ impl Splits {
         let mut list = TopicPartitionList::with_capacity(inboxes.len());
         for shard in 0..inboxes.len() as i32 {
             // `Offset::End` is looked up some time after this returns: it misses records.
-            let high = high_watermark(&consumer, &topic, shard, settings.wait)?;
+            let (_, high) = watermarks(consumer.client(), &topic, shard, settings.wait)?;
             list.add_partition_offset(&topic, shard, Offset::Offset(high))?;
         }
         consumer.assign(&list)?;
@@ -108,30 +105,12 @@ impl Splits {
 
     fn reassign(&self, shard: usize) -> Result<(), KafkaError> {
         let partition = shard as i32;
-        let (_, high) = self.consumer.fetch_watermarks(&self.topic, partition, WATERMARK_WAIT)?;
+        let (_, high) = watermarks(self.consumer.client(), &self.topic, partition, WATERMARK_WAIT)?;
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition(&self.topic, partition);
         self.consumer.incremental_unassign(&list)?;
         list.set_partition_offset(&self.topic, partition, Offset::Offset(high))?;
         self.consumer.incremental_assign(&list)?;
         self.split(shard)
-    }
-}
-
-/// Where the partition is written next. A topic that was just made may still be looking for the
-/// leaders of its partitions: it is asked again until `wait` is over.
-fn high_watermark(
-    consumer: &BaseConsumer<Logged>,
-    topic: &str,
-    partition: i32,
-    wait: Duration,
-) -> Result<i64, KafkaError> {
-    let until = clock::now() + wait;
-    loop {
-        match consumer.fetch_watermarks(topic, partition, wait) {
-            Ok((_, high)) => return Ok(high),
-            Err(error) if clock::now() > until => return Err(error),
-            Err(_) => std::thread::sleep(LEADER_PAUSE),
-        }
     }
 }

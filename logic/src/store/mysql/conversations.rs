@@ -2,7 +2,8 @@
 
 use super::MySqlConfig;
 use super::errors::is_lost;
-use super::link::{Link, answer, literal, run};
+use super::link::{Link, answer, run};
+use crate::store::look_up::literal;
 use crate::store::rows::{conversation, key};
 use crate::store::{Cursor, Listed, Mark, Marks, StoreError};
 use async_trait::async_trait;

@@ -1,9 +1,10 @@
 //! Groups in MySQL.
 
 use super::errors::{classify, is_lost};
-use super::link::{Link, answer, literal, run};
+use super::link::{Link, answer, run};
 use super::{MySqlConfig, last_seq};
 use crate::groups::{Member, Role, Standing};
+use crate::store::look_up::literal;
 use crate::store::rows::key;
 use crate::store::{GroupChange, GroupStore, StoreError};
 use async_trait::async_trait;

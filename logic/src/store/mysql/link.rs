@@ -105,9 +105,3 @@ async fn within<T>(
 pub(super) async fn run(connection: &mut MySqlConnection, sql: String) -> Result<u64, sqlx::Error> {
     Ok(connection.execute(AssertSqlSafe(sql)).await?.rows_affected())
 }
-
-/// Bytes as a literal.
-pub(super) fn literal(bytes: &[u8]) -> String {
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("X'{digits}'")
-}

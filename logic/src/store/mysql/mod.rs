@@ -4,17 +4,18 @@ mod conversations;
 mod errors;
 mod groups;
 mod link;
+mod look_up;
 mod read;
 mod write;
 
 use super::rows::key;
-use super::{Backend, GroupStore, Marks, Members, Partition, Reader, Store, StoreError, may_begin_epoch};
+use super::{Backend, GroupStore, Marks, Members, Partition, Reader, Store, StoreError, of_next_epoch};
 use async_trait::async_trait;
 use link::{Link, answer, run};
 use protocol::limits::{MYSQL_PACKET_BYTES_MIN, MYSQL_PREPARE_WAIT};
 use protocol::{ConversationId, UserId};
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
-use sqlx::{MySqlConnection, Row};
+use sqlx::{Executor, MySqlConnection, Row};
 use std::fmt;
 
 /// Where the store is.
@@ -85,11 +86,12 @@ impl Backend for MySqlConfig {
     async fn new_epoch(&self, next_offsets: &[u64]) -> Result<(), StoreError> {
         let mut link = Link::open(self).await?;
         let mut connection = link.take().await?;
-        let found = answer(partitions(&mut connection)).await;
+        let found = answer(lock_partitions(&mut connection)).await;
         let found = found.map_err(|error| StoreError::prepare(self, error))?;
-        may_begin_epoch(&found, next_offsets)?;
-        let begun = answer(run(&mut connection, new_epoch_sql(next_offsets))).await;
-        link.settle(connection, begun).map(drop)
+        let next = of_next_epoch(&found, next_offsets)?;
+        // What fails or is cut off is rolled back with its connection.
+        let begun = answer(replace_partitions(&mut connection, &next)).await;
+        link.settle(connection, begun)
     }
 }
 
@@ -125,18 +127,33 @@ async fn make_partitions(connection: &mut MySqlConnection, expected: u16) -> Res
     if found > 0 || expected == 0 {
         return Ok(found);
     }
-    let rows: Vec<_> = (0..expected).map(|partition| format!("({partition}, 1, 0, 0)")).collect();
-    let columns = "(`partition`, epoch, next_offset, version)";
-    run(connection, format!("INSERT INTO partitions {columns} VALUES {}", rows.join(", "))).await?;
+    let first = Partition { epoch: 1, next_offset: 0, version: 0 };
+    run(connection, insert_partitions_sql(&vec![first; expected.into()])).await?;
     Ok(partitions(connection).await?.len())
 }
 
-/// One statement, so that it is done for all partitions or for none.
-fn new_epoch_sql(next_offsets: &[u64]) -> String {
-    let whens: Vec<_> =
-        (0u16..).zip(next_offsets).map(|(partition, next)| format!("WHEN {partition} THEN {next}")).collect();
-    let next_offset = format!("CASE `partition` {} END", whens.join(" "));
-    format!("UPDATE partitions SET epoch = epoch + 1, next_offset = {next_offset}")
+fn insert_partitions_sql(all: &[Partition]) -> String {
+    let row = |(partition, row): (u16, &Partition)| {
+        let Partition { epoch, next_offset, version } = row;
+        format!("({partition}, {epoch}, {next_offset}, {version})")
+    };
+    let rows: Vec<_> = (0..).zip(all).map(row).collect();
+    let columns = "(`partition`, epoch, next_offset, version)";
+    format!("INSERT INTO partitions {columns} VALUES {}", rows.join(", "))
+}
+
+/// Begins a transaction in which nobody else changes the partitions.
+async fn lock_partitions(connection: &mut MySqlConnection) -> Result<Vec<Partition>, sqlx::Error> {
+    run(connection, "BEGIN".to_owned()).await?;
+    connection.fetch_all("SELECT 1 FROM partitions FOR UPDATE").await?;
+    partitions(connection).await
+}
+
+/// Ends that transaction with these partitions, and no others.
+async fn replace_partitions(connection: &mut MySqlConnection, all: &[Partition]) -> Result<(), sqlx::Error> {
+    run(connection, "DELETE FROM partitions".to_owned()).await?;
+    run(connection, insert_partitions_sql(all)).await?;
+    run(connection, "COMMIT".to_owned()).await.map(drop)
 }
 
 async fn partitions(connection: &mut MySqlConnection) -> Result<Vec<Partition>, sqlx::Error> {

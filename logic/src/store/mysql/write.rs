@@ -2,9 +2,10 @@
 //! partitions, one INSERT of its messages, COMMIT.
 
 use super::errors::is_lost;
-use super::link::{Link, answer, literal, run};
-use super::{MySqlConfig, last_seq, members, partitions};
+use super::link::{Link, answer, run};
+use super::{MySqlConfig, look_up, partitions};
 use crate::decide::Known;
+use crate::store::look_up::literal;
 use crate::store::rows::{entered_by, key};
 use crate::store::{Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError};
 use async_trait::async_trait;
@@ -40,25 +41,22 @@ impl Store for MySqlStore {
         self.link.settle(connection, found)
     }
 
-    async fn last_seq(&mut self, conversation: ConversationId) -> Result<u64, StoreError> {
+    async fn last_seqs(&mut self, conversations: &[ConversationId]) -> Result<Vec<u64>, StoreError> {
         let mut connection = self.link.take().await?;
-        let found = answer(last_seq(&mut connection, conversation)).await;
+        let found = answer(look_up::last_seqs(&mut connection, conversations)).await;
         self.link.settle(connection, found)
     }
 
-    async fn members(&mut self, group: ConversationId) -> Result<Option<Members>, StoreError> {
+    async fn members(&mut self, groups: &[ConversationId]) -> Result<Vec<Option<Members>>, StoreError> {
         let mut connection = self.link.take().await?;
-        let found = answer(members(&mut connection, group)).await;
+        let found = answer(look_up::members(&mut connection, groups)).await;
         self.link.settle(connection, found)
     }
 
-    async fn is_member(&mut self, group: ConversationId, user: UserId) -> Result<bool, StoreError> {
+    async fn are_members(&mut self, of: &[(ConversationId, UserId)]) -> Result<Vec<bool>, StoreError> {
         let mut connection = self.link.take().await?;
-        let query = sqlx::query(
-            "SELECT 1 FROM conversation_members WHERE conversation_id = ? AND user_id = ? AND leave_seq IS NULL",
-        );
-        let found = answer(query.bind(key(group)).bind(user.0).fetch_optional(&mut connection)).await;
-        self.link.settle(connection, found.map(|row| row.is_some()))
+        let found = answer(look_up::are_members(&mut connection, of)).await;
+        self.link.settle(connection, found)
     }
 
     async fn find(

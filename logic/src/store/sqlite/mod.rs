@@ -3,6 +3,7 @@
 mod checkpoint;
 mod conversations;
 mod groups;
+mod look_up;
 mod read;
 mod write;
 
@@ -121,15 +122,8 @@ pub async fn prepare(config: &SqliteConfig, expected: u16) -> Result<(), StoreEr
     migrated.map_err(|error| StoreError::migrate(&place, error))?;
     backfill_singles(&mut connection).await.map_err(fail)?;
     if partitions(&mut connection).await.map_err(fail)?.is_empty() {
-        for partition in 0..expected {
-            sqlx::query(
-                "INSERT INTO partitions (partition, epoch, next_offset, version) VALUES (?, 1, 0, 0)",
-            )
-            .bind(partition)
-            .execute(&mut connection)
-            .await
-            .map_err(fail)?;
-        }
+        let first = Partition { epoch: 1, next_offset: 0, version: 0 };
+        insert_partitions(&mut connection, &vec![first; expected.into()]).await.map_err(fail)?;
     }
     let found = partitions(&mut connection).await.map_err(fail)?.len();
     if found != usize::from(expected) {
@@ -202,6 +196,19 @@ impl Spare {
 async fn open(config: &SqliteConfig) -> Result<SqliteConnection, StoreError> {
     let connection = config.options().connect().await;
     connection.map_err(|error| StoreError::prepare(config.path.display(), error))
+}
+
+async fn insert_partitions(connection: &mut SqliteConnection, all: &[Partition]) -> Result<(), sqlx::Error> {
+    for (partition, row) in (0u16..).zip(all) {
+        sqlx::query("INSERT INTO partitions (partition, epoch, next_offset, version) VALUES (?, ?, ?, ?)")
+            .bind(partition)
+            .bind(row.epoch)
+            .bind(row.next_offset as i64)
+            .bind(row.version as i64)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn partitions(connection: &mut SqliteConnection) -> Result<Vec<Partition>, sqlx::Error> {

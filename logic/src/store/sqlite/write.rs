@@ -1,12 +1,14 @@
 //! The persister's part of SQLite, and the operator's.
 
 use super::checkpoint::Checkpointer;
-use super::{Turn, begin, classify, end, enter_single, last_seq, members, open, partitions, rollback};
+use super::{
+    Turn, begin, classify, end, enter_single, insert_partitions, look_up, open, partitions, rollback,
+};
 use crate::decide::{Known, content_hash};
 use crate::store::rows::{entered_by, key, message_type};
 use crate::store::sqlite::SqliteConfig;
 use crate::store::{
-    Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError, may_begin_epoch,
+    Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError, of_next_epoch,
 };
 use async_trait::async_trait;
 use protocol::limits::EMBEDDED_BATCH_RECORDS_MAX;
@@ -34,22 +36,16 @@ impl SqliteStore {
 
     pub(super) async fn new_epoch(&mut self, next_offsets: &[u64]) -> Result<(), StoreError> {
         let _turn = self.turn.wait().await;
-        may_begin_epoch(&self.partitions().await?, next_offsets)?;
+        let next = of_next_epoch(&self.partitions().await?, next_offsets)?;
         begin(&mut self.connection).await.map_err(classify)?;
-        let begun = begin_epoch(&mut self.connection, next_offsets).await;
+        let begun = replace_partitions(&mut self.connection, &next).await;
         end(&mut self.connection, begun).await
     }
 }
 
-async fn begin_epoch(connection: &mut SqliteConnection, next_offsets: &[u64]) -> Result<(), sqlx::Error> {
-    for (partition, next_offset) in (0u16..).zip(next_offsets) {
-        sqlx::query("UPDATE partitions SET epoch = epoch + 1, next_offset = ? WHERE partition = ?")
-            .bind(*next_offset as i64)
-            .bind(partition)
-            .execute(&mut *connection)
-            .await?;
-    }
-    Ok(())
+async fn replace_partitions(connection: &mut SqliteConnection, all: &[Partition]) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM partitions").execute(&mut *connection).await?;
+    insert_partitions(connection, all).await
 }
 
 #[async_trait]
@@ -62,24 +58,16 @@ impl Store for SqliteStore {
         partitions(&mut self.connection).await.map_err(classify)
     }
 
-    async fn last_seq(&mut self, conversation: ConversationId) -> Result<u64, StoreError> {
-        last_seq(&mut self.connection, conversation).await.map_err(classify)
+    async fn last_seqs(&mut self, conversations: &[ConversationId]) -> Result<Vec<u64>, StoreError> {
+        look_up::last_seqs(&mut self.connection, conversations).await.map_err(classify)
     }
 
-    async fn members(&mut self, group: ConversationId) -> Result<Option<Members>, StoreError> {
-        members(&mut self.connection, group).await.map_err(classify)
+    async fn members(&mut self, groups: &[ConversationId]) -> Result<Vec<Option<Members>>, StoreError> {
+        look_up::members(&mut self.connection, groups).await.map_err(classify)
     }
 
-    async fn is_member(&mut self, group: ConversationId, user: UserId) -> Result<bool, StoreError> {
-        let row = sqlx::query(
-            "SELECT 1 FROM conversation_members WHERE conversation_id = ? AND user_id = ? AND leave_seq IS NULL",
-        )
-        .bind(key(group))
-        .bind(user.0 as i64)
-        .fetch_optional(&mut self.connection)
-        .await
-        .map_err(classify)?;
-        Ok(row.is_some())
+    async fn are_members(&mut self, of: &[(ConversationId, UserId)]) -> Result<Vec<bool>, StoreError> {
+        look_up::are_members(&mut self.connection, of).await.map_err(classify)
     }
 
     async fn find(
