@@ -7,7 +7,7 @@ from common import BINARY, ROOT, Tally, message, receive, sync_all, wait_until
 
 AWAY_S = 60
 # More than the gateways' queues hold (65,536 each and 4,096 a shard) within that time.
-USERS, RATE, DURATION_S = 400, 3_000, 90
+USERS, RATE, DURATION_S = 2_000, 4_000, 90
 RSS_MAX_MIB = 600
 FIRST = 200_000_000 + int(time.time()) % 1_000_000 * 100
 
