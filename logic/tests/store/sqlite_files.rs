@@ -1,8 +1,9 @@
 //! What SQLite's files promise beyond.
 
-use crate::places::{put, saying};
+use crate::places::{last_seq, put, saying};
 use logic::store::Backend;
 use logic::store::sqlite::{SqliteConfig, Synchronous};
+use protocol::ConversationId;
 use sqlx::Connection;
 use std::fs;
 use std::time::Duration;
@@ -40,5 +41,5 @@ async fn the_log_is_copied_into_the_database_while_it_is_written() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), grown).await.expect("copied at all");
-    assert_eq!(store.last_seq(protocol::ConversationId::World).await.unwrap(), MESSAGES);
+    assert_eq!(last_seq(&mut *store, ConversationId::World).await, MESSAGES);
 }
