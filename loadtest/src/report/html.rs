@@ -153,10 +153,13 @@ fn latencies(page: &mut String, r: &Report) {
         curves.push(curve("delivered, from due", 1, &latency.due));
         curves.push(curve("delivered, from begun", 4, &latency.begun));
     }
+    let told = |curve: &Curve| curve.points.last().map_or(0.0, |(nines, _)| *nines);
+    let most = curves.iter().map(told).fold(0.0, f64::max);
     let marks =
         [50.0, 90.0, 99.0, 99.9, 99.99, 99.999].map(|percent| (nines_of(percent), format!("p{percent}")));
+    let marks = marks.into_iter().filter(|(nines, _)| *nines <= most).collect();
     page.push_str("<h2>Spectrum</h2>");
-    page.push_str(&Figure { unit: "ms", curves, logarithmic: true, marks: marks.into() }.draw());
+    page.push_str(&Figure { unit: "ms", curves, logarithmic: true, marks }.draw());
 }
 
 fn over_time(page: &mut String, r: &Report) {

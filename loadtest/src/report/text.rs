@@ -27,13 +27,17 @@ impl fmt::Display for Report {
             (0, _) => String::new(),
             (groups, size) => format!(", {} groups of {}", grouped(groups as u64), grouped(size as u64)),
         };
+        let sends = match (self.rate > 0.0, self.verdict.sent) {
+            (true, _) => format!("{} messages/s", grouped(self.rate.round() as u64)),
+            (false, 0) => "no messages".to_owned(),
+            (false, _) => "messages as they were answered".to_owned(),
+        };
         writeln!(f, "run {}, seed {}{incomplete}", self.run, self.seed)?;
         writeln!(
             f,
-            "  {} connections in {:.1} s{groups}, {} messages/s for {:.0} s",
+            "  {} connections in {:.1} s{groups}, {sends} for {:.0} s",
             grouped(self.connections as u64),
             self.connect_s,
-            if self.rate > 0.0 { grouped(self.rate.round() as u64) } else { "answered".to_owned() },
             self.duration_s
         )?;
         let settled = if self.settled { "settled" } else { "NOT settled" };

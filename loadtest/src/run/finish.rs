@@ -128,7 +128,7 @@ fn server(options: &Options, led: &Led, delivered: u64) -> Option<ServerReport> 
         cpu_us_per_delivery: (delivered > 0).then(|| cpu_s * 1e6 / delivered as f64),
         rss_before_bytes: before.rss_bytes,
         rss_connected_bytes: connected.rss_bytes,
-        rss_max_bytes: rss.max().unwrap_or(connected.rss_bytes),
+        rss_max_bytes: rss.fold(connected.rss_bytes, u64::max),
         rss_bytes_per_connection: added / options.scenario.connections as f64,
     })
 }

@@ -20,6 +20,8 @@ use std::time::{Duration, SystemTime};
 /// How often a run is looked at.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
 const EVERY_US: u64 = 1_000_000;
+/// In less, ticks of 10 ms say nothing of a share of a core.
+const USAGE_US_MIN: u64 = 500_000;
 /// Intervals that a report keeps: a day of them.
 const INTERVALS_MAX: usize = 86_400;
 
@@ -111,7 +113,7 @@ impl Watch {
         let length = Duration::from_micros(now_us - self.last_us);
         writer.take_interval(&mut self.latencies);
         let counters = &self.world.shared.counters;
-        let usage = server::usage(&self.pids);
+        let usage = self.usage().filter(|_| now_us >= self.last_us + USAGE_US_MIN);
         let mut interval = self.making.next(counters, &self.latencies, usage, length.as_secs_f64());
         // In the time of the run; the first message's due time is not known yet.
         (interval.end_s, interval.phase) = (now_us as f64 / 1e6, self.phase);
