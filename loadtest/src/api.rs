@@ -1,27 +1,28 @@
-//! The HTTP API of groups, as far as a load run needs it: one request, one answer, one connection.
+//! HTTP as far as a load run needs it, for groups and for a server's metrics: one request, one answer,
+//! one connection.
 
 use protocol::limits::GROUP_MEMBERS_PER_CALL_MAX;
 use serde::Deserialize;
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 const ANSWER: Duration = Duration::from_secs(10);
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
-/// Why a group could not be made.
+/// Why there is no answer, or none that was expected.
 #[derive(Debug, Error)]
 pub(crate) enum ApiError {
     #[error(
-        "cannot reach the API at http://{0} ({1}): --api must be what `ringway dev` printed as API, without /api"
+        "cannot reach http://{0} ({1}): --api and --admin must be what `ringway dev` printed, without a path"
     )]
     Unreachable(String, std::io::Error),
-    #[error("the API at http://{0} did not answer within {seconds} s", seconds = ANSWER.as_secs())]
+    #[error("http://{0} did not answer within {seconds} s", seconds = ANSWER.as_secs())]
     Slow(String),
-    #[error("the API answered {0} to {1}: {2}")]
+    #[error("the server answered {0} to {1}: {2}")]
     Refused(u16, String, String),
-    #[error("the API's answer to {0} is not what was expected: {1}")]
+    #[error("the server's answer to {0} is not what was expected: {1}")]
     Unexpected(String, String),
 }
 
@@ -35,12 +36,7 @@ pub fn host(url: &str) -> Result<String, String> {
 }
 
 /// Makes a group of its owner and `others`; returns its conversation id.
-pub(crate) async fn make_group(
-    host: &str,
-    token: &str,
-    name: &str,
-    others: &[u64],
-) -> Result<String, ApiError> {
+pub(crate) fn make_group(host: &str, token: &str, name: &str, others: &[u64]) -> Result<String, ApiError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Made {
@@ -49,12 +45,12 @@ pub(crate) async fn make_group(
     }
     let mut calls = others.chunks(GROUP_MEMBERS_PER_CALL_MAX).map(strings);
     let body = serde_json::json!({ "name": name, "members": calls.next().unwrap_or_default() });
-    let answer = post(host, token, "/api/groups", &body.to_string()).await?;
+    let answer = post(host, token, "/api/groups", &body.to_string())?;
     let made: Made = serde_json::from_str(&answer)
         .map_err(|error| ApiError::Unexpected("POST /api/groups".to_owned(), error.to_string()))?;
     for more in calls {
         let path = format!("/api/groups/{}/members", made.group_id);
-        post(host, token, &path, &serde_json::json!({ "userIds": more }).to_string()).await?;
+        post(host, token, &path, &serde_json::json!({ "userIds": more }).to_string())?;
     }
     Ok(made.conversation_id)
 }
@@ -63,29 +59,42 @@ fn strings(users: &[u64]) -> Vec<String> {
     users.iter().map(u64::to_string).collect()
 }
 
-async fn post(host: &str, token: &str, path: &str, body: &str) -> Result<String, ApiError> {
+fn post(host: &str, token: &str, path: &str, body: &str) -> Result<String, ApiError> {
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
-    let answer = tokio::time::timeout(ANSWER, exchange(host, &request)).await;
-    let answer = answer.map_err(|_| ApiError::Slow(host.to_owned()))?;
-    let answer = answer.map_err(|error| ApiError::Unreachable(host.to_owned(), error))?;
-    let (status, body) = parse(&answer)
-        .ok_or_else(|| ApiError::Unexpected(format!("POST {path}"), "no HTTP response".to_owned()))?;
+    ask(host, &format!("POST {path}"), &request)
+}
+
+/// What a page says.
+pub(crate) fn get(host: &str, path: &str) -> Result<String, ApiError> {
+    // HTTP/1.0 has no chunks.
+    ask(host, &format!("GET {path}"), &format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n"))
+}
+
+fn ask(host: &str, what: &str, request: &str) -> Result<String, ApiError> {
+    let answer = exchange(host, request).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => ApiError::Slow(host.to_owned()),
+        _ => ApiError::Unreachable(host.to_owned(), error),
+    })?;
+    let (status, body) =
+        parse(&answer).ok_or_else(|| ApiError::Unexpected(what.to_owned(), "no HTTP response".to_owned()))?;
     if !(200..300).contains(&status) {
-        return Err(ApiError::Refused(status, format!("POST {path}"), body));
+        return Err(ApiError::Refused(status, what.to_owned(), body));
     }
     Ok(body)
 }
 
 /// Sends a request and reads until the server closes, which `Connection: close` asks for.
-async fn exchange(host: &str, request: &str) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(host).await?;
-    stream.write_all(request.as_bytes()).await?;
+fn exchange(host: &str, request: &str) -> std::io::Result<Vec<u8>> {
+    let address = host.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.write_all(request.as_bytes())?;
     let mut answer = vec![];
-    stream.take(ANSWER_BYTES_MAX as u64).read_to_end(&mut answer).await?;
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     Ok(answer)
 }
 

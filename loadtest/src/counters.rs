@@ -1,7 +1,8 @@
 //! What all clients count together, for the progress line and to know when a run has settled.
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Counted by clients, read by the one who waits for them.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub(crate) struct Counters {
     pub(crate) scheduled: AtomicU64,
     /// Messages that went out.
     pub(crate) sent: AtomicU64,
+    /// Messages acknowledged as accepted.
+    pub(crate) accepted: AtomicU64,
     /// Messages acknowledged as persisted.
     pub(crate) persisted: AtomicU64,
     /// Messages refused for good.
@@ -28,6 +31,20 @@ pub(crate) struct Counters {
     pub(crate) expected: AtomicU64,
     /// Deliveries to recipients, each counted once.
     pub(crate) delivered: AtomicU64,
+    /// `typing` that went out, and that came in.
+    pub(crate) typing: AtomicU64,
+    pub(crate) typing_heard: AtomicU64,
+    /// `mark-read` that went out, and `read` that came in.
+    pub(crate) marks: AtomicU64,
+    pub(crate) marks_heard: AtomicU64,
+    /// `sync` that the mix called for.
+    pub(crate) syncs: AtomicU64,
+    /// `typing`, `mark-read` and `sync` left out: their client was away, or asking already.
+    pub(crate) left_out: AtomicU64,
+    /// Connections that the scenario broke.
+    pub(crate) broken: AtomicU64,
+    /// Clients of these that are back and have caught up.
+    pub(crate) back: AtomicU64,
     /// Sessions after a client's first.
     pub(crate) reconnects: AtomicU64,
     /// Sessions that ended before the run did.
@@ -36,15 +53,39 @@ pub(crate) struct Counters {
     pub(crate) holes: AtomicU64,
     /// Times that the server said `resync`.
     pub(crate) resyncs: AtomicU64,
+    /// How often a shard had to wait for the ledger.
+    pub(crate) ledger_waits: AtomicU64,
     /// The first reason why a session ended.
     pub(crate) first_drop: OnceLock<String>,
     /// The first refusal for good, or other error that names no message.
     pub(crate) first_error: OnceLock<String>,
+    /// Errors that the server told, by code.
+    pub(crate) errors: Mutex<BTreeMap<String, u64>>,
     /// Why the run can't go on.
     pub(crate) fatal: OnceLock<String>,
 }
 
 impl Counters {
+    /// Counts an error that the server told.
+    pub(crate) fn error(&self, code: &str) {
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        match errors.get_mut(code) {
+            Some(count) => *count += 1,
+            None => drop(errors.insert(code.to_owned(), 1)),
+        }
+    }
+
+    /// Errors that the server told, by code.
+    pub(crate) fn errors(&self) -> BTreeMap<String, u64> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Messages that went out and have no last answer yet.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let answered = self.persisted.load(Relaxed) + self.refused.load(Relaxed);
+        self.sent.load(Relaxed).saturating_sub(answered)
+    }
+
     /// Whether everything that was handed out is persisted or refused, and everything persisted is
     /// delivered.
     pub(crate) fn have_settled(&self) -> bool {

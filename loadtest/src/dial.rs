@@ -1,27 +1,16 @@
-//! Where to connect, from where, and how: everything up to an open WebSocket.
+//! Where to connect and from where, and why there is no connection.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::time::Duration;
 use thiserror::Error;
-use tokio::net::{TcpSocket, TcpStream};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, http::Response};
 
-/// How long a connect, and then an upgrade, may take.
-const STEP: Duration = Duration::from_secs(10);
-/// Buffers of a connection: ten thousand of them are to fit.
-const BUFFER_BYTES: usize = 4 << 10;
-/// Connections from one address to one other; the usual range of ports for it holds 28,232.
-const CONNECTIONS_PER_SOURCE: usize = 25_000;
-/// Descriptors for anything but connections.
-const DESCRIPTORS_SPARE: u64 = 64;
-
-/// An open WebSocket.
-pub(crate) type Socket = WebSocketStream<TcpStream>;
+/// How long a connect and its upgrade may take, µs.
+pub(crate) const HANDSHAKE_US: u64 = 10_000_000;
+/// Connections from one address to one other. The usual range of ports for it holds 28,232, of which a
+/// connect tries one half first (Linux 6.18): once that is used up each goes through all of it, and 120
+/// connections a second were made where it had been 5,000.
+const CONNECTIONS_PER_SOURCE: usize = 14_000;
+/// Shards at most, each with a table of sockets as large as the limit of open files.
+pub const SHARDS_MAX: usize = 64;
 
 /// A server's socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +19,9 @@ pub struct Target {
     pub url: String,
     /// Its address.
     pub address: SocketAddr,
+    /// Host and port, and path, as they are asked for.
+    pub(crate) host: String,
+    pub(crate) path: String,
 }
 
 /// Why there is no connection.
@@ -37,7 +29,7 @@ pub struct Target {
 pub(crate) enum DialError {
     #[error("cannot connect to {0} ({1}): is the server up? `ringway dev` starts one")]
     Connect(String, std::io::Error),
-    #[error("{0} did not answer within {seconds} s: is that a Ringway, and not overloaded?", seconds = STEP.as_secs())]
+    #[error("{0} did not answer within {seconds} s: is that a Ringway, and not overloaded?", seconds = HANDSHAKE_US / 1_000_000)]
     Slow(String),
     #[error(
         "{0} does not take the token (401): --data must be the server's data directory, or --tokens a file of its tokens"
@@ -46,7 +38,7 @@ pub(crate) enum DialError {
     #[error("{0} answered {1} instead of an upgrade{2}")]
     Refused(String, u16, &'static str),
     #[error("{0}: no WebSocket ({1})")]
-    Upgrade(String, Error),
+    Upgrade(String, String),
 }
 
 /// Reads `ws://host:port/path`.
@@ -59,97 +51,59 @@ pub fn target(url: &str) -> Result<Target, String> {
     let mut addresses = host.to_socket_addrs().map_err(|error| format!("cannot resolve {host}: {error}"))?;
     let address = addresses.next().ok_or_else(|| format!("{host} has no address"))?;
     let path = if path.is_empty() { "ws" } else { path };
-    Ok(Target { url: format!("ws://{host}/{path}"), address })
+    Ok(Target { url: format!("ws://{host}/{path}"), address, path: format!("/{path}"), host })
 }
+
+/// Slots of a ring's table at most.
+const TABLE_MAX: u64 = 1 << 20;
 
 /// How many source addresses so many connections need.
 pub(crate) fn sources_needed(connections: usize) -> u8 {
     connections.div_ceil(CONNECTIONS_PER_SOURCE).clamp(1, 250) as u8
 }
 
-/// Raises the limit of open files as far as it goes; what is wrong if that isn't far enough.
-pub(crate) fn raise_descriptors(connections: usize) -> Result<(), String> {
+/// How many shards so many connections need, and the slots of each. A ring's table holds as many
+/// sockets as the process may have files open, though they are none of its open files.
+pub(crate) fn shards_needed(connections: usize, asked: usize) -> Result<(usize, usize), String> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     // What can't be raised may still be enough.
-    let _ = setrlimit(Resource::Nofile, raised);
-    let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let room = current.saturating_sub(DESCRIPTORS_SPARE);
-    if connections as u64 <= room {
-        return Ok(());
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let table = getrlimit(Resource::Nofile).current.unwrap_or(TABLE_MAX).min(TABLE_MAX) as usize;
+    let shards = if asked == 0 { connections.div_ceil(table).max(1) } else { asked };
+    let most = shards.min(SHARDS_MAX) * table;
+    if shards <= SHARDS_MAX && connections <= most {
+        return Ok((shards, connections.div_ceil(shards)));
     }
     Err(format!(
-        "{connections} connections need {} open files, the limit is {current}: raise the hard limit (ulimit -Hn), or use --connections {room} at most",
-        connections as u64 + DESCRIPTORS_SPARE
+        "{connections} connections do not fit into {} shards of {table} sockets each: use more --shards (up to \
+         {SHARDS_MAX}), raise the limit of open files (ulimit -n), or use --connections {most} at most",
+        shards.min(SHARDS_MAX)
     ))
 }
 
 /// The address that a user connects from; `None` lets the system choose.
-pub(crate) fn source(user_index: usize, sources: u8, to: &SocketAddr) -> Option<SocketAddr> {
+pub(crate) fn source(user_index: usize, sources: u8, to: &SocketAddr) -> Option<IpAddr> {
     (sources > 1 && to.ip().is_loopback() && to.is_ipv4()).then(|| {
         let last = 1 + (user_index % usize::from(sources)) as u8;
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), 0)
+        IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
     })
 }
 
-/// Opens a WebSocket.
-pub(crate) async fn dial(
-    target: &Target,
-    token: &str,
-    source: Option<SocketAddr>,
-) -> Result<Socket, DialError> {
-    let url = || target.url.clone();
-    let stream = match tokio::time::timeout(STEP, connect(target.address, source)).await {
-        Err(_) => return Err(DialError::Slow(url())),
-        Ok(connected) => connected.map_err(|error| DialError::Connect(url(), error))?,
-    };
-    let mut request =
-        target.url.as_str().into_client_request().map_err(|error| DialError::Upgrade(url(), error))?;
-    let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
-    let bearer = bearer.map_err(|_| DialError::Token(url()))?;
-    request.headers_mut().insert(AUTHORIZATION, bearer);
-    let config = WebSocketConfig::default().read_buffer_size(BUFFER_BYTES).write_buffer_size(BUFFER_BYTES);
-    let upgrade = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
-    match tokio::time::timeout(STEP, upgrade).await {
-        Err(_) => Err(DialError::Slow(url())),
-        Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(Error::Http(response))) => Err(refused(url(), &response)),
-        Ok(Err(error)) => Err(DialError::Upgrade(url(), error)),
-    }
-}
-
-async fn connect(to: SocketAddr, source: Option<SocketAddr>) -> std::io::Result<TcpStream> {
-    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Some(source) = source {
-        socket.set_reuseaddr(true)?;
-        socket.bind(source)?;
-    }
-    let stream = socket.connect(to).await?;
-    // While nobody listens on a port of the range that clients are given theirs from, a client may be
-    // given that very port, and meets itself (TCP's simultaneous open).
-    if stream.local_addr()? == stream.peer_addr()? {
-        return Err(std::io::ErrorKind::ConnectionRefused.into());
-    }
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-fn refused(url: String, response: &Response<Option<Vec<u8>>>) -> DialError {
-    match response.status().as_u16() {
+/// What an answer other than 101 means.
+pub(crate) fn refused(url: String, code: u16) -> DialError {
+    match code {
         401 => DialError::Token(url),
-        code @ 403 => DialError::Refused(url, code, ": this origin is not allowed"),
-        code @ 404 => DialError::Refused(url, code, ": the socket of Ringway is at /ws"),
-        code @ 503 => {
-            DialError::Refused(url, code, ": it is full or draining (--connections-max of the server)")
-        }
-        code => DialError::Refused(url, code, ""),
+        403 => DialError::Refused(url, code, ": this origin is not allowed"),
+        404 => DialError::Refused(url, code, ": the socket of Ringway is at /ws"),
+        503 => DialError::Refused(url, code, ": it is full or draining (--connections-max of the server)"),
+        _ => DialError::Refused(url, code, ""),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{source, sources_needed, target};
+    use super::{SHARDS_MAX, shards_needed, source, sources_needed, target};
 
     #[test]
     fn a_target_is_a_websocket_url() {
@@ -163,10 +117,19 @@ mod tests {
 
     #[test]
     fn more_connections_than_ports_come_from_several_addresses() {
-        assert_eq!((sources_needed(100), sources_needed(25_001)), (1, 2));
+        assert_eq!([100, 14_000, 14_001, 36_000].map(sources_needed), [1, 1, 2, 3]);
         let to = "127.0.0.1:1".parse().unwrap();
         assert_eq!(source(1, 1, &to), None);
-        assert_eq!(source(3, 2, &to), Some("127.0.0.2:0".parse().unwrap()));
+        assert_eq!(source(3, 2, &to), Some("127.0.0.2".parse().unwrap()));
         assert_eq!(source(3, 2, &"10.0.0.1:1".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn connections_are_spread_over_as_many_shards_as_their_tables_need() {
+        assert_eq!(shards_needed(100, 0), Ok((1, 100)));
+        assert_eq!(shards_needed(100, 3), Ok((3, 34)));
+        let told = shards_needed(1 << 40, 0).unwrap_err();
+        assert!(told.contains("ulimit -n"), "{told}");
+        assert!(shards_needed(100, SHARDS_MAX + 1).is_err());
     }
 }

@@ -1,8 +1,9 @@
 //! What a run is told.
 
 use crate::dial::Target;
+use crate::scenario::Scenario;
+use crate::threshold::Threshold;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// A user and its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,70 +17,46 @@ pub struct User {
 /// What a run is told.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// What the run is to be.
+    pub scenario: Scenario,
     /// The servers; users are spread over them in turn.
     pub targets: Vec<Target>,
     /// The users, a connection each.
     pub users: Vec<User>,
-    /// Messages a second, over all users.
-    pub rate: u64,
-    /// How long messages go out and are measured.
-    pub duration: Duration,
-    /// How long messages go out before that.
-    pub warmup: Duration,
     /// Host and port of the HTTP API, for groups.
     pub api: String,
-    /// Groups to make.
-    pub groups: usize,
-    /// Members of each.
-    pub group_size: usize,
-    /// Bytes of a message's content.
-    pub payload_bytes: usize,
     /// What senders and conversations are drawn from.
     pub seed: u64,
     /// Where the ledger goes.
     pub ledger: PathBuf,
-    /// Whether a connection that is lost is made again.
-    pub reconnect: bool,
-    /// Whether a session may be told of a message again: counted, and no fault.
-    pub at_least_once: bool,
     /// Source addresses on loopback; 0 takes as many as are needed.
     pub source_addresses: u8,
+    /// Rings, each with a thread and a table of sockets; 0 takes as many as are needed.
+    pub shards: usize,
+    /// The cores that they are pinned to, in turn; empty: not pinned.
+    pub cores: Vec<usize>,
+    /// The server's processes, whose CPU time and memory are measured.
+    pub server_pids: Vec<u32>,
+    /// Hosts and ports where the servers' `/metrics` are.
+    pub admins: Vec<String>,
+    /// What must hold at the end, beside what the scenario says.
+    pub thresholds: Vec<Threshold>,
+    /// Where histograms go, second by second.
+    pub histograms: Option<PathBuf>,
 }
-
-/// Characters of a message at most: the protocol's limit.
-const PAYLOAD_BYTES_MAX: usize = 5_000;
 
 impl Options {
     /// Checks what one option alone can't.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let users = self.users.len();
-        if users == 0 || self.targets.is_empty() {
-            return Err("expected at least one connection and one target".to_owned());
+        self.scenario.check()?;
+        if self.targets.is_empty() {
+            return Err("expected at least one target".to_owned());
         }
-        if self.groups == 0 && users < 2 {
-            return Err("one user has nobody to write to: expected --connections 2 or more".to_owned());
-        }
-        if self.groups > 0 && !(2..=users).contains(&self.group_size) {
-            return Err(format!(
-                "expected --group-size from 2 to the {users} connections, got {}",
-                self.group_size
-            ));
-        }
-        if self.rate == 0 || self.rate > 1_000_000 {
-            return Err(format!("expected a --rate from 1 to 1000000, got {}", self.rate));
-        }
-        if self.payload_bytes > PAYLOAD_BYTES_MAX {
-            return Err(format!(
-                "expected a --payload of at most {PAYLOAD_BYTES_MAX}, got {}",
-                self.payload_bytes
-            ));
+        let (users, needed) = (self.users.len() as u64, self.scenario.connections_max());
+        if users != needed {
+            return Err(format!("{needed} connections need a user each, got {users}"));
         }
         Ok(())
-    }
-
-    /// Messages that the schedule has.
-    pub(crate) fn messages(&self) -> u64 {
-        ((self.warmup + self.duration).as_millis() as u64).saturating_mul(self.rate) / 1_000
     }
 }
 

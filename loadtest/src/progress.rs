@@ -1,56 +1,45 @@
 //! One line a second on stderr: how far a run is.
 
-use crate::counters::Counters;
+use crate::interval::Interval;
 use crate::report::grouped;
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
 
-const EVERY: Duration = Duration::from_secs(1);
+/// Columns of a terminal that doesn't tell.
+const COLUMNS: usize = 100;
 
 /// Shows how far a run is: on a terminal by rewriting one line, else by one line after the other.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    started: Instant,
-    shown: Instant,
     terminal: bool,
-    /// Characters of the line that stands, to be wiped.
-    width: usize,
+    /// Whether a line stands there, to be wiped.
+    stands: bool,
+}
+
+/// What the line has beside the interval's figures.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Totals {
+    pub(crate) seconds: u64,
+    pub(crate) users: u64,
+    pub(crate) persisted: u64,
+    pub(crate) delivered: u64,
+    pub(crate) errors: u64,
 }
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        let now = Instant::now();
-        Self { started: now, shown: now, terminal: std::io::stderr().is_terminal(), width: 0 }
+        Self { terminal: std::io::stderr().is_terminal(), stands: false }
     }
 
-    pub(crate) fn show(
-        &mut self,
-        what: &str,
-        users: usize,
-        counters: &Counters,
-        worst_us: impl FnOnce() -> u64,
-    ) {
-        if self.shown.elapsed() < EVERY {
-            return;
-        }
-        self.shown = Instant::now();
-        let n = |counter: &std::sync::atomic::AtomicU64| grouped(counter.load(Relaxed));
-        let line = format!(
-            "{:>4} s {what}: {} of {} online, sent {}, persisted {}, delivered {}, worst {} ms, reconnects {}",
-            self.started.elapsed().as_secs(),
-            n(&counters.online),
-            grouped(users as u64),
-            n(&counters.sent),
-            n(&counters.persisted),
-            n(&counters.delivered),
-            worst_us() / 1_000,
-            n(&counters.reconnects),
-        );
+    pub(crate) fn show(&mut self, what: &str, totals: Totals, interval: &Interval) {
+        let line = line(what, totals, interval);
         // Who closes stderr doesn't want to know.
         let _ = if self.terminal {
-            let width = std::mem::replace(&mut self.width, line.len());
-            write!(std::io::stderr(), "\r{line:<width$}")
+            self.stands = true;
+            let columns =
+                rustix::termios::tcgetwinsize(std::io::stderr()).map_or(COLUMNS, |size| size.ws_col.into());
+            let fits: String = line.chars().take(columns.max(20) - 1).collect();
+            write!(std::io::stderr(), "\r\x1b[K{fits}")
         } else {
             writeln!(std::io::stderr(), "{line}")
         };
@@ -58,9 +47,59 @@ impl Progress {
 
     /// Leaves the line of a terminal.
     pub(crate) fn end(&mut self) {
-        if self.terminal && self.width > 0 {
+        if std::mem::take(&mut self.stands) {
             let _ = writeln!(std::io::stderr());
-            self.width = 0;
         }
+    }
+}
+
+fn line(what: &str, totals: Totals, i: &Interval) -> String {
+    let Totals { seconds, users, persisted, delivered, errors } = totals;
+    let rate = |n: u64| grouped((n as f64 / i.seconds.max(0.001)).round() as u64);
+    let mut line = format!("{seconds:>4} s {what}: {} of {} online", grouped(i.online), grouped(users));
+    let more = write!(
+        line,
+        ", {}/s sent, {}/s persisted, {} in flight, p50 {:.1} p99 {:.1} ms, persisted {}, delivered {}, errors {}, lag {:.1} ms",
+        rate(i.sent),
+        rate(i.persisted),
+        grouped(i.in_flight),
+        i.delivered_ms.p50,
+        i.delivered_ms.p99,
+        grouped(persisted),
+        grouped(delivered),
+        grouped(errors),
+        i.lag_max_ms,
+    );
+    more.expect("a String takes everything");
+    if let Some(cores) = i.server_cores {
+        write!(line, ", server {cores:.2} cores").expect("a String takes everything");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Totals, line};
+    use crate::interval::{Interval, Short};
+
+    #[test]
+    fn the_line_has_rates_latency_errors_and_how_late_the_generator_is() {
+        let delivered_ms = Short { count: 9, p50: 1.04, p99: 20.0, max: 30.0 };
+        let interval = Interval {
+            seconds: 2.0,
+            online: 1_000,
+            sent: 3_000,
+            persisted: 2_000,
+            in_flight: 1_000,
+            delivered_ms,
+            lag_max_ms: 0.26,
+            ..Interval::default()
+        };
+        let totals = Totals { seconds: 7, users: 1_200, persisted: 9_000, delivered: 8_000, errors: 3 };
+        assert_eq!(
+            line("hold 1/2", totals, &interval),
+            "   7 s hold 1/2: 1,000 of 1,200 online, 1,500/s sent, 1,000/s persisted, 1,000 in flight, p50 1.0 p99 20.0 ms, \
+             persisted 9,000, delivered 8,000, errors 3, lag 0.3 ms"
+        );
     }
 }

@@ -21,6 +21,11 @@ impl Random {
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.number()) * u128::from(bound)) >> 64) as u64
     }
+
+    /// A number from 0 up to, and without, 1: as many digits as an `f64` has.
+    pub(crate) fn fraction(&mut self) -> f64 {
+        (self.number() >> 11) as f64 / (1u64 << 53) as f64
+    }
 }
 
 #[cfg(test)]

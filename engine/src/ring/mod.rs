@@ -8,6 +8,7 @@
 //! the generation of that slot, so that a late completion can't be taken for its successor's.
 
 mod buffers;
+mod dial;
 mod error;
 mod listener;
 pub mod probe;
@@ -15,6 +16,7 @@ pub mod sim;
 mod trial;
 mod uring;
 
+pub use dial::{Call, Dial};
 pub use error::RingError;
 pub use listener::{BACKLOG, ListenError, Listener, SEND_BUFFER_BYTES};
 pub use trial::TrialError;
@@ -157,6 +159,13 @@ pub enum Event {
         slot: u32,
         /// The token the other shard passed it with.
         token: u64,
+    },
+    /// A socket that was to connect has, or has not; either way its slot is to be closed in the end.
+    Dialed {
+        /// Whose.
+        at: Address,
+        /// Why not.
+        result: io::Result<()>,
     },
     /// Somebody put something into the inbox.
     Woken,

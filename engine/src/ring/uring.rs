@@ -5,17 +5,19 @@
 #![allow(unsafe_code)]
 
 use super::buffers::{Buffers, GROUP};
+use super::dial::{Call, Dial, socket};
 use super::{Address, Buffer, Event, GENERATIONS, Listener, Mono, Outgoing, Receive, Ring, RingError};
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use protocol::UnixMs;
-use std::collections::VecDeque;
+use socket2::SockAddr;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Operations that are noted between two waits; more wait in a queue of ours.
 pub const SQ_ENTRIES: u32 = 1_024;
@@ -51,6 +53,7 @@ mod op {
     pub(super) const ARRIVED: u64 = 7;
     pub(super) const WAKE: u64 = 8;
     pub(super) const HALF_SHUTDOWN: u64 = 9;
+    pub(super) const DIAL: u64 = 10;
 }
 
 fn data(op: u64, at: Address) -> u64 {
@@ -74,6 +77,8 @@ pub struct UringRing {
     buffers: Buffers,
     accepts: Box<[Peer]>,
     in_flight: Vec<Option<(Outgoing, usize)>>,
+    /// Addresses that sockets are being connected to, by slot.
+    dials: HashMap<u32, Box<SockAddr>>,
     waiting: VecDeque<squeue::Entry>,
     completions: Vec<cqueue::Entry>,
     listener: Option<Listener>,
@@ -116,6 +121,7 @@ impl UringRing {
             buffers,
             accepts: (0..config.accepts).map(|_| peer()).collect(),
             in_flight: (0..table).map(|_| None).collect(),
+            dials: HashMap::new(),
             waiting: VecDeque::new(),
             completions: Vec::with_capacity(CQ_ENTRIES as usize),
             listener,
@@ -141,7 +147,8 @@ impl UringRing {
 
     fn try_push(&mut self, entry: &squeue::Entry) -> bool {
         // SAFETY: every pointer in an entry refers to memory that outlives the operation: receive
-        // buffers and accept addresses live as long as the ring, sends are kept in `in_flight`.
+        // buffers and accept addresses live as long as the ring, sends are kept in `in_flight`,
+        // addresses to connect to in `dials`.
         if unsafe { self.ring.submission().push(entry) }.is_ok() {
             return true;
         }
@@ -195,6 +202,10 @@ impl UringRing {
             op::HALF_SHUTDOWN => Event::ShutDown { at, both: false },
             op::CLOSE => Event::Closed { at },
             op::PASS => Event::Passed { at, result: outcome().map(drop) },
+            op::DIAL => {
+                self.dials.remove(&at.slot);
+                Event::Dialed { at, result: outcome().map(drop) }
+            }
             op::ARRIVED => Event::Arrived { slot: result as u32, token: data & ((1 << 56) - 1) },
             op::WAKE => {
                 if !cqueue::more(flags) {
@@ -223,25 +234,13 @@ impl UringRing {
             errno => Event::ReceiveEnded { at, error: Some(io::Error::from_raw_os_error(errno)) },
         }
     }
-}
 
-impl Ring for UringRing {
-    #[allow(clippy::disallowed_methods, reason = "this is the clock that shards are given")]
-    fn now(&self) -> Mono {
-        Mono(Instant::now().duration_since(self.started).as_millis() as u64)
-    }
-
-    #[allow(clippy::disallowed_methods, reason = "this is the clock that shards are given")]
-    fn unix(&self) -> UnixMs {
-        UnixMs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64))
-    }
-
-    fn wait(&mut self, until: Mono, events: &mut Vec<Event>) -> io::Result<()> {
+    /// Submits what was noted and takes what happened within `pause`.
+    fn turn(&mut self, pause: Duration, events: &mut Vec<Event>) -> io::Result<()> {
         self.buffers.publish();
         self.push_waiting();
-        let pause = until.0.saturating_sub(self.now().0);
-        let pause = if self.waiting.is_empty() { pause } else { 0 };
-        let timeout = Timespec::new().sec(pause / 1000).nsec((pause % 1000) as u32 * 1_000_000);
+        let pause = if self.waiting.is_empty() { pause } else { Duration::ZERO };
+        let timeout = Timespec::from(pause);
         match self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timeout)) {
             Ok(_) => {}
             // The time is over; a signal came; completions must be taken before more can be submitted.
@@ -259,6 +258,39 @@ impl Ring for UringRing {
         }
         self.completions = completions;
         Ok(())
+    }
+}
+
+impl Dial for UringRing {
+    fn dial(&mut self, at: Address, call: &Call) -> io::Result<()> {
+        let socket = socket(call)?;
+        // The table holds the socket from here on, and the descriptor is closed when this returns.
+        self.ring.submitter().register_files_update(at.slot, &[socket.as_raw_fd()])?;
+        let address = Box::new(SockAddr::from(call.to));
+        let entry = opcode::Connect::new(Fixed(at.slot), address.as_ptr().cast(), address.len());
+        self.dials.insert(at.slot, address);
+        self.push(entry.build().user_data(data(op::DIAL, at)));
+        Ok(())
+    }
+
+    fn wait_for(&mut self, pause: Duration, events: &mut Vec<Event>) -> io::Result<()> {
+        self.turn(pause, events)
+    }
+}
+
+impl Ring for UringRing {
+    #[allow(clippy::disallowed_methods, reason = "this is the clock that shards are given")]
+    fn now(&self) -> Mono {
+        Mono(Instant::now().duration_since(self.started).as_millis() as u64)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the clock that shards are given")]
+    fn unix(&self) -> UnixMs {
+        UnixMs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64))
+    }
+
+    fn wait(&mut self, until: Mono, events: &mut Vec<Event>) -> io::Result<()> {
+        self.turn(Duration::from_millis(until.0.saturating_sub(self.now().0)), events)
     }
 
     fn accept(&mut self, accept: u16) {

@@ -202,7 +202,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
             Event::ShutDown { at, both: true } => self.landed(at, flight::SHUTDOWN),
             Event::ShutDown { at, both: false } => self.landed(at, flight::HALF_SHUTDOWN),
             Event::Closed { at } => self.on_closed(at),
-            Event::Woken => {}
+            // A gateway's sockets only come in.
+            Event::Dialed { .. } | Event::Woken => {}
         }
     }
 

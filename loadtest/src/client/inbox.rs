@@ -48,6 +48,17 @@ struct Asked {
     trace: String,
     deadline_us: u64,
     why: Why,
+    due_us: u64,
+    begun_us: u64,
+}
+
+/// An answer that was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Answered {
+    pub(super) why: Why,
+    /// When the question was due, and when it went out.
+    pub(super) due_us: u64,
+    pub(super) begun_us: u64,
 }
 
 #[derive(Debug)]
@@ -56,6 +67,8 @@ pub(super) struct Inbox {
     why: Why,
     asked: Option<Asked>,
     asks: u64,
+    /// When the next question is due that somebody wants asked beyond the client's rules.
+    due_us: Option<u64>,
     not_before_us: u64,
     failures: u32,
     /// Conversations whose reading back begins with the `sync` that was made last.
@@ -77,7 +90,16 @@ impl Inbox {
                 unread: false,
             })
             .collect();
-        Self { tracked, why: Why::Base, asked: None, asks: 0, not_before_us: 0, failures: 0, begun: vec![] }
+        Self {
+            tracked,
+            why: Why::Base,
+            asked: None,
+            asks: 0,
+            due_us: None,
+            not_before_us: 0,
+            failures: 0,
+            begun: vec![],
+        }
     }
 
     pub(super) fn find(&self, name: &str) -> Option<usize> {
@@ -107,6 +129,22 @@ impl Inbox {
 
     pub(super) fn want_all(&mut self) {
         self.tracked.iter_mut().for_each(|tracked| tracked.wanted = true);
+    }
+
+    /// Asks for what is new in a conversation, though the rules call for nothing; `false` if a question
+    /// is under way.
+    pub(super) fn ask(&mut self, at: usize, due_us: u64) -> bool {
+        if self.asked.is_some() || self.why != Why::Catch {
+            return false;
+        }
+        self.tracked[at].wanted = true;
+        self.due_us.get_or_insert(due_us);
+        true
+    }
+
+    /// Up to which seq nothing is missing.
+    pub(super) fn contiguous(&self, at: usize) -> u64 {
+        self.tracked[at].have.contiguous()
     }
 
     /// Reads everything from the base on, once more, from `at_us` on.
@@ -197,15 +235,16 @@ impl Inbox {
                 }
             }
         }
-        self.asked = Some(Asked { trace, deadline_us: now_us + ANSWER_US, why });
+        let due_us = self.due_us.take().unwrap_or(now_us);
+        self.asked = Some(Asked { trace, deadline_us: now_us + ANSWER_US, why, due_us, begun_us: now_us });
         Some((text, holes))
     }
 
     /// Whether this is the answer that is waited for, and to what.
-    pub(super) fn answered(&mut self, trace: Option<&str>) -> Option<Why> {
+    pub(super) fn answered(&mut self, trace: Option<&str>) -> Option<Answered> {
         let asked = self.asked.take_if(|asked| Some(asked.trace.as_str()) == trace)?;
         self.failures = 0;
-        Some(asked.why)
+        Some(Answered { why: asked.why, due_us: asked.due_us, begun_us: asked.begun_us })
     }
 
     /// A part of an answer: how far it came, and whether there is more.

@@ -1,31 +1,37 @@
 //! One user: a state machine without I/O and without a clock, that keeps the client's rules of
 //! `docs/protocol.md` and tells the ledger what it sees.
 
+mod answers;
+mod extras;
 mod inbox;
 mod outbox;
-pub(crate) mod task;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 use crate::counters::Counters;
 use crate::ledger::chain::hash;
-use crate::ledger::writer::Entry;
+use crate::ledger::writer::Batch;
 use crate::ledger::{Record, Via};
+use crate::measure::{Measure, Sample};
 use crate::random::Random;
+use extras::Extras;
+pub(crate) use extras::Hint;
 use inbox::{Inbox, Why};
 use outbox::Outbox;
+pub(crate) use outbox::WINDOW_MAX;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use wire::{Ack, Connected, ErrorEvent, Event, Message, Part};
+pub(crate) use wire::told_wait;
+use wire::{Connected, Event, Message, Part};
 
 /// What all users of a run share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// The run's name, with which client ids begin.
     pub(crate) run: String,
-    /// Bytes of a message's content.
-    pub(crate) payload_bytes: usize,
+    /// Messages of a user that are under way at most.
+    pub(crate) window: usize,
     /// Messages due before that are sent but not measured.
     pub(crate) measured_from_us: AtomicU64,
     /// Numbers for sessions.
@@ -41,13 +47,20 @@ pub(crate) struct Client {
     shared: Arc<Shared>,
     inbox: Inbox,
     outbox: Outbox,
+    extras: Extras,
     random: Random,
     session: u64,
     sessions: u64,
     connected: bool,
     reading_back: bool,
-    /// What the ledger is to be told, before anything goes out.
-    records: Vec<Entry>,
+    /// Reads slowly: how late it hears of things says nothing of the server.
+    slow: bool,
+    /// When the scenario broke its connection, until it is back and has caught up.
+    broken_us: Option<u64>,
+    /// Own messages that were settled since this was last asked.
+    settled: u32,
+    /// What the ledger is to be told, before anything goes out, and what was measured.
+    told: Batch,
 }
 
 fn add(counter: &AtomicU64, n: u64) {
@@ -65,29 +78,55 @@ impl Client {
         Self {
             user,
             inbox,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(shared.window),
+            extras: Extras::default(),
             random: Random::new(hash(format!("{} {user}", shared.run).as_bytes())),
             shared,
             session: 0,
             sessions: 0,
             connected: false,
             reading_back: false,
-            records: vec![],
+            slow: false,
+            broken_us: None,
+            settled: 0,
+            told: Batch::default(),
         }
     }
 
     fn record(&mut self, record: Record<'static>) {
-        self.records.push(Entry { record, latency_us: None });
+        self.told.records.push(record);
     }
 
-    /// What the ledger is to be told; to be asked for before [`Client::transmit`]'s text is sent.
-    pub(crate) fn take_records(&mut self) -> Vec<Entry> {
-        std::mem::take(&mut self.records)
+    /// Moves what the ledger is to be told; to be asked for before [`Client::transmit`]'s text is
+    /// sent.
+    pub(crate) fn tell(&mut self, batch: &mut Batch) {
+        batch.records.append(&mut self.told.records);
+        batch.samples.append(&mut self.told.samples);
     }
 
     /// Hands the user a message to send in one of its conversations.
-    pub(crate) fn submit(&mut self, conversation: u32, due_us: u64) {
-        self.outbox.push(conversation, due_us);
+    pub(crate) fn submit(&mut self, conversation: u32, due_us: u64, payload: u16) {
+        self.outbox.push(conversation, due_us, payload);
+    }
+
+    /// How late this user hears of things says nothing of the server.
+    pub(crate) fn reads_slowly(&mut self) {
+        self.slow = true;
+    }
+
+    /// Whether a server lets it in.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Whether it ever was.
+    pub(crate) fn was_connected(&self) -> bool {
+        self.sessions > 0
+    }
+
+    /// Own messages that were persisted, or refused for good, since the last call.
+    pub(crate) fn take_settled(&mut self) -> u32 {
+        std::mem::take(&mut self.settled)
     }
 
     /// Has everything read back that is stored since the base, spread over `spread_us`.
@@ -96,7 +135,7 @@ impl Client {
             self.reading_back = true;
             let wait = self.random.below(spread_us.max(1));
             self.inbox.read_back(now_us + wait);
-            self.progress();
+            self.progress(now_us);
         }
     }
 
@@ -115,11 +154,15 @@ impl Client {
         if self.inbox.tracked.iter().any(|tracked| tracked.base.is_none()) {
             return None;
         }
+        if let Some(text) = self.next_extra() {
+            return Some(text);
+        }
         let (message, again) = self.outbox.next(now_us)?;
         let (user, session, at) = (self.user, self.session, now_us);
         let id = format!("{}-{user}-{}", self.shared.run, message.number);
         let name = Arc::clone(&self.inbox.tracked[message.conversation as usize].name);
-        let content = wire::content(user, message.number, message.due_us, self.shared.payload_bytes);
+        let outbox::Pending { number, due_us, begun_us, payload, .. } = message;
+        let content = wire::content(user, number, due_us, begun_us, payload.into());
         let text = wire::send_message(&id, &name, &content);
         let (conv, msg) = (name.to_string().into(), id.into());
         if again {
@@ -156,6 +199,8 @@ impl Client {
                 self.inbox.resync(now_us + wait);
             }
             Event::Error { error, trace } => self.error(&error, trace.as_deref(), now_us),
+            Event::Typing => add(&self.shared.counters.typing_heard, 1),
+            Event::Read => add(&self.shared.counters.marks_heard, 1),
             Event::Other => {}
         }
         Ok(())
@@ -174,63 +219,40 @@ impl Client {
         let (session, user, id) = (self.session, self.user, connected.session_id.to_string().into());
         self.record(Record::Session { session, user, id, at: now_us });
         // A user without conversations has nothing to ask for.
-        self.progress();
+        self.progress(now_us);
         Ok(())
     }
 
-    /// The connection is gone.
-    pub(crate) fn lost_connection(&mut self, why: &str, now_us: u64) {
+    /// The connection is gone; `planned` if the scenario broke it.
+    pub(crate) fn lost_connection(&mut self, why: &str, planned: bool, now_us: u64) {
         if !self.connected {
             return;
         }
         self.connected = false;
         self.outbox.lost_connection();
+        self.extras.clear();
         let counters = &self.shared.counters;
         counters.online.fetch_sub(1, Relaxed);
-        add(&counters.dropped, 1);
-        let _ = counters.first_drop.set(why.to_owned());
+        if planned {
+            add(&counters.broken, 1);
+            self.broken_us.get_or_insert(now_us);
+        } else {
+            add(&counters.dropped, 1);
+            let _ = counters.first_drop.set(why.to_owned());
+        }
         let (session, user) = (self.session, self.user);
         self.record(Record::Down { session, user, why: why.to_owned().into(), at: now_us });
-    }
-
-    /// The number in an id of this run and user.
-    fn own_number(&self, id: &str) -> Option<u64> {
-        let rest = id.strip_prefix(&self.shared.run)?.strip_prefix('-')?;
-        let (user, number) = rest.split_once('-')?;
-        (user.parse() == Ok(self.user)).then(|| number.parse().ok())?
     }
 
     fn is_measured(&self, due_us: u64) -> bool {
         due_us >= self.shared.measured_from_us.load(Relaxed)
     }
 
-    fn acked(&mut self, ack: &Ack<'_>, now_us: u64) -> Result<(), String> {
-        if ack.status != "persisted" {
-            return Ok(());
+    /// Notes a latency of something that was due then, if it is measured.
+    fn sample(&mut self, measure: Measure, due_us: u64, begun_us: u64, now_us: u64) {
+        if self.is_measured(due_us) && !self.slow {
+            self.told.samples.push(Sample::new(measure, due_us, begun_us, now_us));
         }
-        let id = ack.message_id.as_ref().and_then(|id| id.parse().ok());
-        let (Some(seq), Some(id)) = (ack.seq_id, id) else {
-            return Err(format!("an ack without seqId or messageId: {ack:?}"));
-        };
-        let settled = self.own_number(&ack.temp_message_id).and_then(|number| self.outbox.settle(number));
-        let mut latency_us = None;
-        if let Some(message) = settled {
-            let members = self.inbox.tracked[message.conversation as usize].members;
-            add(&self.shared.counters.persisted, 1);
-            add(&self.shared.counters.expected, u64::from(members.saturating_sub(1)));
-            latency_us = self.is_measured(message.due_us).then(|| now_us.saturating_sub(message.due_us));
-        }
-        if let Some(at) = self.inbox.find(&ack.conversation_id) {
-            self.inbox.take(at, seq, now_us);
-            if self.reading_back && self.inbox.read_again(at, seq) {
-                self.shared.counters.read_back.fetch_sub(1, Relaxed);
-            }
-        }
-        let (conv, msg) = (ack.conversation_id.to_string().into(), ack.temp_message_id.to_string().into());
-        let (user, session, at) = (self.user, self.session, now_us);
-        let record = Record::Ack { user, session, conv, msg, seq, id, at };
-        self.records.push(Entry { record, latency_us });
-        Ok(())
     }
 
     fn got(&mut self, message: &Message<'_>, via: Via, now_us: u64) -> Result<(), String> {
@@ -239,13 +261,13 @@ impl Client {
         let (user, session, seq) = (self.user, self.session, message.seq_id);
         let at = self.inbox.find(&message.conversation_id);
         let new = at.is_some_and(|at| self.inbox.take(at, seq, now_us));
-        let mut latency_us = None;
         if new && from != user && via != Via::Final {
             add(&self.shared.counters.delivered, 1);
-            let due = wire::due_of(&message.content).filter(|due| self.is_measured(*due));
-            latency_us = due.map(|due| now_us.saturating_sub(due));
+            if let Some((due_us, begun_us)) = wire::times_of(&message.content) {
+                self.sample(Measure::Delivered, due_us, begun_us, now_us);
+            }
         }
-        let record = Record::Got {
+        self.record(Record::Got {
             user,
             session,
             conv: message.conversation_id.to_string().into(),
@@ -256,13 +278,16 @@ impl Client {
             id,
             via,
             at: now_us,
-        };
-        self.records.push(Entry { record, latency_us });
+        });
         Ok(())
     }
 
     fn synced(&mut self, parts: &[Part<'_>], trace: Option<&str>, now_us: u64) -> Result<(), String> {
-        let Some(why) = self.inbox.answered(trace) else { return Ok(()) };
+        let Some(answered) = self.inbox.answered(trace) else { return Ok(()) };
+        let why = answered.why;
+        if why == Why::Catch {
+            self.sample(Measure::Sync, answered.due_us, answered.begun_us, now_us);
+        }
         for part in parts {
             let Some(at) = self.inbox.find(&part.conversation_id) else { continue };
             if let Some(code) = &part.code {
@@ -287,12 +312,12 @@ impl Client {
                 _ => {}
             }
         }
-        self.progress();
+        self.progress(now_us);
         Ok(())
     }
 
     /// Counts what this user has reached.
-    fn progress(&mut self) {
+    fn progress(&mut self, now_us: u64) {
         if self.inbox.is_done(Why::Base) {
             self.inbox.based();
             add(&self.shared.counters.ready, 1);
@@ -300,45 +325,11 @@ impl Client {
             self.inbox.based();
             add(&self.shared.counters.read_back, 1);
         }
-    }
-
-    /// Sends nothing for as long as an error says.
-    fn hold(&mut self, error: &ErrorEvent<'_>, now_us: u64) {
-        if let Some(wait) = wire::told_wait(&error.message) {
-            let until_us = now_us + wait.as_micros() as u64;
-            self.outbox.hold(until_us);
-            self.inbox.hold(until_us);
+        if self.inbox.is_done(Why::Catch)
+            && let Some(broken_us) = self.broken_us.take_if(|_| self.connected)
+        {
+            add(&self.shared.counters.back, 1);
+            self.sample(Measure::Back, broken_us, broken_us, now_us);
         }
-    }
-
-    fn error(&mut self, error: &ErrorEvent<'_>, trace: Option<&str>, now_us: u64) {
-        if error.temp_message_id.is_none() && self.inbox.is_asked(trace) {
-            self.inbox.retry(now_us);
-            return self.hold(error, now_us);
-        }
-        let number = error.temp_message_id.as_deref().and_then(|id| self.own_number(id));
-        let told = || format!("{}: {}", error.code, error.message);
-        let (Some(id), Some(number)) = (&error.temp_message_id, number) else {
-            let _ = self.shared.counters.first_error.set(told());
-            return;
-        };
-        let message = if error.retryable {
-            add(&self.shared.counters.put_off, 1);
-            self.outbox.refuse(number, now_us)
-        } else {
-            self.outbox.settle(number)
-        };
-        self.hold(error, now_us);
-        // A late answer about what is settled says nothing new.
-        let Some(message) = message else { return };
-        if !error.retryable {
-            add(&self.shared.counters.refused, 1);
-            let _ = self.shared.counters.first_error.set(told());
-        }
-        let conv = self.inbox.tracked[message.conversation as usize].name.to_string();
-        let (user, session, at) = (self.user, self.session, now_us);
-        let (conv, msg) = (conv.into(), id.to_string().into());
-        let (code, retry) = (error.code.to_string().into(), error.retryable);
-        self.record(Record::Refused { user, session, conv, msg, code, retry, at });
     }
 }

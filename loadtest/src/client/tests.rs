@@ -3,6 +3,8 @@
 use super::{Client, Shared};
 use crate::counters::Counters;
 use crate::ledger::Record;
+use crate::ledger::writer::Batch;
+use crate::measure::Measure;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,12 +14,18 @@ const NAME: &str = "single_1_2";
 fn client() -> Client {
     let shared = Shared {
         run: "r".into(),
-        payload_bytes: 40,
+        window: super::WINDOW_MAX,
         measured_from_us: AtomicU64::new(0),
         sessions: AtomicU64::new(0),
         counters: Counters::default(),
     };
     Client::new(1, Arc::new(shared), [(Arc::from(NAME), 2)].into_iter())
+}
+
+fn told(client: &mut Client) -> Vec<Record<'static>> {
+    let mut batch = Batch::default();
+    client.tell(&mut batch);
+    batch.records
 }
 
 fn sent(client: &mut Client, now_us: u64) -> Vec<Value> {
@@ -83,8 +91,8 @@ fn a_hole_that_stays_open_for_500_ms_means_sync_and_one_that_closes_does_not() {
 fn after_a_reconnect_it_syncs_page_by_page_and_resends_in_order_before_anything_new() {
     let mut client = ready();
     tell(&mut client, "new-message", message(11), None, 0);
-    client.submit(0, 5);
-    client.submit(0, 6);
+    client.submit(0, 5, 40);
+    client.submit(0, 6, 40);
     let ids = |texts: &[Value]| {
         texts
             .iter()
@@ -92,8 +100,8 @@ fn after_a_reconnect_it_syncs_page_by_page_and_resends_in_order_before_anything_
             .collect::<Vec<_>>()
     };
     assert_eq!(ids(&sent(&mut client, 10)), ["r-1-1", "r-1-2"]);
-    client.lost_connection("gone", 20);
-    client.submit(0, 30);
+    client.lost_connection("gone", false, 20);
+    client.submit(0, 30, 40);
     assert!(sent(&mut client, 30).is_empty() && client.wake_us().is_none());
     connect(&mut client, 40);
     let texts = sent(&mut client, 40);
@@ -104,9 +112,9 @@ fn after_a_reconnect_it_syncs_page_by_page_and_resends_in_order_before_anything_
     assert_eq!(after_seq(&next[0]), &json!(13));
     answer(&mut client, &next[0], &[14], 14, false, 60);
     assert_eq!(client.wake_us(), None);
-    let records = client.take_records();
-    let again = records.iter().filter(|entry| matches!(entry.record, Record::Again { .. })).count();
-    let first = records.iter().filter(|entry| matches!(entry.record, Record::Sent { .. })).count();
+    let records = told(&mut client);
+    let again = records.iter().filter(|record| matches!(record, Record::Again { .. })).count();
+    let first = records.iter().filter(|record| matches!(record, Record::Sent { .. })).count();
     assert_eq!((again, first), (2, 3));
 }
 
@@ -115,11 +123,11 @@ fn what_is_acknowledged_after_it_was_read_back_is_read_back_again() {
     let mut client = ready();
     let ack = |id: &str, seq: u64| json!({"tempMessageId": id, "conversationId": NAME, "status": "persisted", "messageId": "7", "seqId": seq});
     let begun = |client: &mut Client| {
-        let records = client.take_records();
-        records.iter().filter(|entry| matches!(entry.record, Record::ReadBack { .. })).count()
+        let records = told(client);
+        records.iter().filter(|record| matches!(record, Record::ReadBack { .. })).count()
     };
-    client.submit(0, 0);
-    client.submit(0, 0);
+    client.submit(0, 0, 40);
+    client.submit(0, 0, 40);
     sent(&mut client, 0);
     client.read_back(0, 1);
     let first = sent(&mut client, 1);
@@ -144,22 +152,24 @@ fn what_is_acknowledged_after_it_was_read_back_is_read_back_again() {
 #[test]
 fn latency_counts_from_when_a_message_was_due() {
     let mut client = ready();
-    client.submit(0, 1_000);
+    client.submit(0, 1_000, 40);
     sent(&mut client, 50_000);
-    client.take_records();
+    told(&mut client);
     let ack = json!({"tempMessageId": "r-1-1", "conversationId": NAME, "status": "persisted", "messageId": "7", "seqId": 11});
     tell(&mut client, "message-ack", ack.clone(), None, 61_000);
     tell(&mut client, "message-ack", ack, None, 99_000);
-    let latencies: Vec<_> = client.take_records().iter().map(|entry| entry.latency_us).collect();
-    assert_eq!(latencies, [Some(60_000), None]);
+    let mut batch = Batch::default();
+    client.tell(&mut batch);
+    let [sample] = batch.samples[..] else { panic!("a repeat is not measured: {:?}", batch.samples) };
+    assert_eq!((sample.measure, sample.due_us, sample.begun_us), (Measure::Persisted, 60_000, 11_000));
     assert_eq!(client.shared.counters.persisted.load(Relaxed), 1);
 }
 
 #[test]
 fn busy_and_final_errors_are_told_apart() {
     let mut client = ready();
-    client.submit(0, 0);
-    client.submit(0, 0);
+    client.submit(0, 0, 40);
+    client.submit(0, 0, 40);
     sent(&mut client, 0);
     let error = |id: &str, retryable: bool| json!({"code": "BUSY", "message": "m", "tempMessageId": id, "retryable": retryable});
     tell(&mut client, "error", error("r-1-1", true), None, 0);
@@ -199,7 +209,7 @@ fn at_the_end_everything_since_the_base_is_read_back() {
     answer(&mut client, &asked[0], &[11, 12], 12, false, 2_000);
     assert_eq!(client.shared.counters.read_back.load(Relaxed), 1);
     assert_eq!(client.shared.counters.delivered.load(Relaxed), 1, "what is read back is no delivery");
-    assert!(matches!(client.take_records().last().unwrap().record, Record::Stored { seq: 12, .. }));
+    assert!(matches!(told(&mut client).last().unwrap(), Record::Stored { seq: 12, .. }));
 }
 
 #[test]

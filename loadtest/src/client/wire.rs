@@ -16,6 +16,8 @@ pub(super) enum Event<'a> {
     Synced { parts: Vec<Part<'a>>, trace: Option<Cow<'a, str>> },
     Resync { within_ms: u64 },
     Error { error: ErrorEvent<'a>, trace: Option<Cow<'a, str>> },
+    Typing,
+    Read,
     Other,
 }
 
@@ -96,7 +98,7 @@ pub(super) struct ErrorEvent<'a> {
 }
 
 /// The wait that the server names, in an error or in a reason for closing.
-pub(super) fn told_wait(text: &str) -> Option<Duration> {
+pub(crate) fn told_wait(text: &str) -> Option<Duration> {
     let (_, number) = text.split_once("retry_ms=")?;
     let digits = number.find(|c: char| !c.is_ascii_digit()).map_or(number, |end| &number[..end]);
     digits.parse().ok().map(Duration::from_millis)
@@ -126,6 +128,8 @@ pub(super) fn read(text: &str) -> serde_json::Result<Event<'_>> {
         "connected" => Event::Connected(serde_json::from_str(data)?),
         "error" => Event::Error { error: serde_json::from_str(data)?, trace: envelope.trace_id },
         "resync" => Event::Resync { within_ms: serde_json::from_str::<Within>(data)?.within_ms },
+        "typing" => Event::Typing,
+        "read" => Event::Read,
         _ => Event::Other,
     })
 }
@@ -155,17 +159,28 @@ pub(super) fn sync<'a>(
     text
 }
 
-/// The text of a user's message: when it was due, then filling up to `len` bytes that differs from
-/// message to message.
-pub(super) fn content(user: u64, number: u64, due_us: u64, len: usize) -> String {
-    let mut text = format!("{due_us} {user} {number} ");
+/// `typing`.
+pub(super) fn typing(conversation: &str) -> String {
+    format!(r#"{{"type":"typing","data":{{"conversationId":"{conversation}"}}}}"#)
+}
+
+/// `mark-read` up to a seq.
+pub(super) fn mark_read(conversation: &str, seq: u64) -> String {
+    format!(r#"{{"type":"mark-read","data":{{"conversationId":"{conversation}","seqId":{seq}}}}}"#)
+}
+
+/// The text of a user's message: when it was due and when it went out, then filling up to `len`
+/// characters that differs from message to message.
+pub(super) fn content(user: u64, number: u64, due_us: u64, begun_us: u64, len: usize) -> String {
+    let mut text = format!("{due_us} {begun_us} {user} {number} ");
     while text.len() < len {
         text.push(char::from(b'a' + ((text.len() as u64 + number) % 26) as u8));
     }
     text
 }
 
-/// When a message was due, from its content.
-pub(super) fn due_of(content: &str) -> Option<u64> {
-    content.split_once(' ')?.0.parse().ok()
+/// When a message was due, and when it went out, from its content.
+pub(super) fn times_of(content: &str) -> Option<(u64, u64)> {
+    let mut words = content.splitn(3, ' ').map(str::parse);
+    Some((words.next()?.ok()?, words.next()?.ok()?))
 }

@@ -1,56 +1,89 @@
-//! Writes the ledger from a thread of its own, behind a bounded channel: clients wait rather than
-//! lose a line. The same thread keeps the histograms, since every latency passes here.
+//! Writes the ledger from a thread of its own, behind a bounded queue: who meets a full one waits
+//! rather than lose a line. The same thread keeps the histograms, since every latency passes here.
 
 use super::chain::Sealer;
 use super::{End, Header, Record};
-use hdrhistogram::Histogram;
+use crate::measure::{Latencies, Sample};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use tokio::sync::mpsc;
 
-/// Records between the clients and the disk.
-const CHANNEL_RECORDS: usize = 65_536;
+/// Batches between the clients and the disk.
+const QUEUE_BATCHES: usize = 256;
+/// Records that one shard keeps back while that queue is full; then it waits.
+const KEPT_RECORDS: usize = 65_536;
+/// Records in a batch that goes out early.
+const BATCH_RECORDS: usize = 1_024;
 const BUFFER_BYTES: usize = 1 << 20;
-/// The longest latency that is told from longer ones, microseconds.
-const LATENCY_US_MAX: u64 = 600_000_000;
 
-/// A record, and how long after its due time it came about (acks and deliveries only).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The record.
-    pub record: Record<'static>,
-    /// Microseconds since the message was due; `None` if that isn't measured.
-    pub latency_us: Option<u64>,
+/// What clients saw, on its way to the file and the histograms.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) records: Vec<Record<'static>>,
+    pub(crate) samples: Vec<Sample>,
+    /// How late messages were handed out, microseconds.
+    pub(crate) lags_us: Vec<u64>,
 }
 
-/// What clients give their records to.
-pub type Ledger = mpsc::Sender<Entry>;
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.samples.is_empty() && self.lags_us.is_empty()
+    }
 
-/// Latencies of a run, in microseconds.
-#[derive(Debug, Clone)]
-pub struct Latencies {
-    /// From due to acknowledged as persisted.
-    pub ack: Histogram<u64>,
-    /// From due to delivered.
-    pub delivery: Histogram<u64>,
+    fn len(&self) -> usize {
+        self.records.len() + self.samples.len() + self.lags_us.len()
+    }
 }
 
-impl Default for Latencies {
-    fn default() -> Self {
-        let new = || Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("valid bounds");
-        Self { ack: new(), delivery: new() }
+/// One shard's way into the ledger.
+#[derive(Debug)]
+pub(crate) struct Scribe {
+    pub(crate) batch: Batch,
+    queue: SyncSender<Batch>,
+    /// How often this shard had to wait for the queue.
+    pub(crate) waits: u64,
+}
+
+/// The ledger takes nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+impl Scribe {
+    /// Hands over what there is. A full queue may keep it back for a while, up to a bound, unless
+    /// its place in the file matters: `now`.
+    pub(crate) fn hand_over(&mut self, now: bool) -> Result<(), Gone> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        match self.queue.try_send(std::mem::take(&mut self.batch)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(batch)) if !now && batch.len() < KEPT_RECORDS => {
+                self.batch = batch;
+                Ok(())
+            }
+            Err(TrySendError::Full(batch)) => {
+                self.waits += 1;
+                self.queue.send(batch).map_err(|_| Gone)
+            }
+            Err(TrySendError::Disconnected(_)) => Err(Gone),
+        }
+    }
+
+    /// The same, once a batch is large.
+    pub(crate) fn hand_over_large(&mut self) -> Result<(), Gone> {
+        if self.batch.len() < BATCH_RECORDS { Ok(()) } else { self.hand_over(false) }
     }
 }
 
 /// The thread that writes.
 #[derive(Debug)]
-pub struct Writer {
+pub(crate) struct Writer {
     thread: JoinHandle<io::Result<Work>>,
-    worst_us: Arc<AtomicU64>,
+    queue: SyncSender<Batch>,
+    interval: Arc<Mutex<Latencies>>,
 }
 
 #[derive(Debug)]
@@ -58,47 +91,49 @@ struct Work {
     file: BufWriter<File>,
     sealer: Sealer,
     latencies: Latencies,
+    interval: Arc<Mutex<Latencies>>,
     end: End,
-    worst_us: Arc<AtomicU64>,
 }
 
 impl Writer {
     /// Makes the file, in place of an older one, and starts the thread.
-    pub fn start(path: &Path, header: &Header) -> io::Result<(Self, Ledger)> {
+    pub(crate) fn start(path: &Path, header: &Header) -> io::Result<Self> {
         let mut file = BufWriter::with_capacity(BUFFER_BYTES, File::create(path)?);
         let mut sealer = Sealer::default();
         writeln!(file, "{}", sealer.header(header))?;
-        let worst_us = Arc::new(AtomicU64::new(0));
-        let (ledger, mut records) = mpsc::channel(CHANNEL_RECORDS);
-        let mut work = Work {
+        let interval = Arc::default();
+        let (queue, batches) = sync_channel(QUEUE_BATCHES);
+        let work = Work {
             file,
             sealer,
             latencies: Latencies::default(),
+            interval: Arc::clone(&interval),
             end: End::default(),
-            worst_us: Arc::clone(&worst_us),
         };
-        let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || {
-            while let Some(entry) = records.blocking_recv() {
-                work.take(&entry)?;
-            }
-            Ok(work)
-        })?;
-        Ok((Self { thread, worst_us }, ledger))
+        let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || work.run(&batches))?;
+        Ok(Self { thread, queue, interval })
     }
 
-    /// The longest delivery since the last call, microseconds.
-    pub fn take_worst_us(&self) -> u64 {
-        self.worst_us.swap(0, Relaxed)
+    /// A way in for one more shard.
+    pub(crate) fn scribe(&self) -> Scribe {
+        Scribe { batch: Batch::default(), queue: self.queue.clone(), waits: 0 }
+    }
+
+    /// Takes the latencies since the last call into `into`, in place of what was there.
+    pub(crate) fn take_interval(&self, into: &mut Latencies) {
+        into.clear();
+        std::mem::swap(into, &mut *self.interval.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Whether the thread has ended early, which is by an error.
-    pub fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.thread.is_finished()
     }
 
-    /// Writes the last line, with the counts of what was written; to be called once all senders are
+    /// Writes the last line, with the counts of what was written; to be called once all scribes are
     /// gone.
-    pub fn finish(self, end: End) -> io::Result<Latencies> {
+    pub(crate) fn finish(self, end: End) -> io::Result<Latencies> {
+        drop(self.queue);
         let joined = self.thread.join().map_err(|_| io::Error::other("the ledger's thread panicked"))?;
         let mut work = joined?;
         let End { sent, acks, got, .. } = work.end;
@@ -110,25 +145,31 @@ impl Writer {
 }
 
 impl Work {
-    fn take(&mut self, entry: &Entry) -> io::Result<()> {
-        let latency = entry.latency_us.map(|us| us.clamp(1, LATENCY_US_MAX));
-        match &entry.record {
+    fn run(mut self, batches: &Receiver<Batch>) -> io::Result<Self> {
+        for batch in batches {
+            self.measure(&batch);
+            for record in &batch.records {
+                self.write(record)?;
+            }
+        }
+        Ok(self)
+    }
+
+    fn measure(&mut self, batch: &Batch) {
+        let interval = &mut *self.interval.lock().unwrap_or_else(PoisonError::into_inner);
+        for all in [interval, &mut self.latencies] {
+            batch.samples.iter().for_each(|sample| all.record(*sample));
+            batch.lags_us.iter().for_each(|us| all.lag.saturating_record((*us).max(1)));
+        }
+    }
+
+    fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
+        match record {
             Record::Sent { .. } => self.end.sent += 1,
-            Record::Ack { .. } => {
-                self.end.acks += 1;
-                if let Some(us) = latency {
-                    self.latencies.ack.saturating_record(us);
-                }
-            }
-            Record::Got { .. } => {
-                self.end.got += 1;
-                if let Some(us) = latency {
-                    self.latencies.delivery.saturating_record(us);
-                    self.worst_us.fetch_max(us, Relaxed);
-                }
-            }
+            Record::Ack { .. } => self.end.acks += 1,
+            Record::Got { .. } => self.end.got += 1,
             _ => {}
         }
-        writeln!(self.file, "{}", self.sealer.record(&entry.record))
+        writeln!(self.file, "{}", self.sealer.record(record))
     }
 }

@@ -1,106 +1,11 @@
-//! What a run comes to, for a person and for a program.
+//! A report as text, and a judgement.
 
+use super::{Latency, Quantiles, Report};
 use crate::judge::{KINDS, Verdict};
-use hdrhistogram::Histogram;
-use serde::Serialize;
 use std::fmt::{self, Write};
 
 /// Faults that the text names; the JSON names more.
 const NAMED_MAX: usize = 20;
-
-/// Quantiles of a latency, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Quantiles {
-    /// Messages measured.
-    pub count: u64,
-    /// The mean.
-    pub mean: f64,
-    /// Half are faster.
-    pub p50: f64,
-    /// Nine in ten.
-    pub p90: f64,
-    /// 99 in 100.
-    pub p99: f64,
-    /// 999 in 1,000.
-    pub p999: f64,
-    /// The slowest.
-    pub max: f64,
-}
-
-impl Quantiles {
-    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
-        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
-        Self {
-            count: histogram.len(),
-            mean: (histogram.mean().round()) / 1_000.0,
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: histogram.max() as f64 / 1_000.0,
-        }
-    }
-}
-
-/// What clients counted that the ledger does not judge.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Observed {
-    /// Messages that the schedule handed out.
-    pub scheduled: u64,
-    /// Refusals after which the message went out again.
-    pub put_off: u64,
-    /// Sessions after a client's first.
-    pub reconnects: u64,
-    /// Sessions that ended before the run did.
-    pub dropped: u64,
-    /// Holes that `sync` had to fill.
-    pub holes: u64,
-    /// Times that the server said `resync`.
-    pub resyncs: u64,
-    /// Why the first of the dropped sessions ended.
-    pub first_drop: Option<String>,
-    /// The first error that was not a matter of time.
-    pub first_error: Option<String>,
-}
-
-/// What a run comes to.
-#[derive(Debug, Clone, Serialize)]
-pub struct Report {
-    /// The version of this form.
-    pub version: u32,
-    /// The run's name.
-    pub run: String,
-    /// What the schedule was drawn from.
-    pub seed: u64,
-    /// Users, a connection each.
-    pub connections: usize,
-    /// Groups, and members of each.
-    pub groups: (usize, usize),
-    /// Messages a second that were asked for.
-    pub rate: u64,
-    /// Seconds that were asked for, after the warm-up.
-    pub duration_s: f64,
-    /// Seconds to connect everybody.
-    pub connect_s: f64,
-    /// Seconds from the last message's due time until everything had settled.
-    pub drain_s: f64,
-    /// Whether everything had settled before the wait was over.
-    pub settled: bool,
-    /// Whether the run was cut short.
-    pub incomplete: bool,
-    /// Messages a second that were persisted, from the first due time to the last ack.
-    pub persisted_per_second: f64,
-    /// From due to acknowledged as persisted, ms.
-    pub ack_ms: Quantiles,
-    /// From due to delivered, ms.
-    pub delivery_ms: Quantiles,
-    /// What clients counted.
-    pub observed: Observed,
-    /// Where the ledger is.
-    pub ledger: String,
-    /// What the judge says of it.
-    pub verdict: Verdict,
-}
 
 /// `1234567` as `1,234,567`.
 pub fn grouped(n: u64) -> String {
@@ -122,13 +27,17 @@ impl fmt::Display for Report {
             (0, _) => String::new(),
             (groups, size) => format!(", {} groups of {}", grouped(groups as u64), grouped(size as u64)),
         };
+        let sends = match (self.rate > 0.0, self.verdict.sent) {
+            (true, _) => format!("{} messages/s", grouped(self.rate.round() as u64)),
+            (false, 0) => "no messages".to_owned(),
+            (false, _) => "messages as they were answered".to_owned(),
+        };
         writeln!(f, "run {}, seed {}{incomplete}", self.run, self.seed)?;
         writeln!(
             f,
-            "  {} connections in {:.1} s{groups}, {} messages/s for {:.0} s",
+            "  {} connections in {:.1} s{groups}, {sends} for {:.0} s",
             grouped(self.connections as u64),
             self.connect_s,
-            grouped(self.rate),
             self.duration_s
         )?;
         let settled = if self.settled { "settled" } else { "NOT settled" };
@@ -138,30 +47,86 @@ impl fmt::Display for Report {
             grouped(self.persisted_per_second as u64),
             self.drain_s
         )?;
-        writeln!(
-            f,
-            "\n  latency, ms      mean       p50       p90       p99     p99.9       max       count"
-        )?;
-        for (name, q) in [("persisted", &self.ack_ms), ("delivered", &self.delivery_ms)] {
-            writeln!(
-                f,
-                "  {name:<11} {:>9.3} {:>9.3} {:>9.3} {:>9.3} {:>9.3} {:>9.3} {:>11}",
-                q.mean,
-                q.p50,
-                q.p90,
-                q.p99,
-                q.p999,
-                q.max,
-                grouped(q.count)
-            )?;
-        }
-        writeln!(f, "  (from the time a message was due; see docs/load-testing.md)\n")?;
+        self.write_latencies(f)?;
         self.write_observed(f)?;
+        self.write_server(f)?;
+        self.write_thresholds(f)?;
         f.write_str(&summary(&self.verdict, &self.ledger))
     }
 }
 
 impl Report {
+    fn write_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\n  latency, ms      mean       p50       p90       p99     p99.9    p99.99   p99.999       max       count"
+        )?;
+        let none = Latency::default();
+        let of = |name: &str| self.latencies.get(name).unwrap_or(&none);
+        for name in ["persisted", "delivered"] {
+            write_quantiles(f, name, &of(name).due)?;
+        }
+        writeln!(f, "  (from the time a message was due; see docs/load-testing.md)")?;
+        for name in ["persisted", "delivered"] {
+            write_quantiles(f, name, &of(name).begun)?;
+        }
+        writeln!(f, "  (from the time it really went out)")?;
+        for name in ["accepted", "sync", "back", "connect", "upgrade"] {
+            if self.latencies.contains_key(name) {
+                write_quantiles(f, name, &of(name).due)?;
+            }
+        }
+        write_quantiles(f, "lag", &self.lag_ms)?;
+        writeln!(f, "  (lag: how late this program handed out what was due)")?;
+        if let Some(why) = &self.saturated {
+            writeln!(f, "  GENERATOR SATURATED: {why}")?;
+        }
+        writeln!(f)
+    }
+
+    fn write_server(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(s) = &self.server {
+            let per =
+                s.cpu_us_per_delivery.map_or(String::new(), |us| format!(", {us:.1} µs for each delivery"));
+            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            writeln!(
+                f,
+                "  server: {:.2} s CPU{per}; memory {:.1} MiB before, {:.1} MiB connected ({:.0} bytes a connection), {:.1} MiB at most",
+                s.cpu_s,
+                mib(s.rss_before_bytes),
+                mib(s.rss_connected_bytes),
+                s.rss_bytes_per_connection,
+                mib(s.rss_max_bytes)
+            )?;
+        }
+        for hop in &self.hops {
+            let ms = |ms: Option<f64>| ms.map_or("more than all buckets".to_owned(), |ms| format!("{ms}"));
+            writeln!(
+                f,
+                "  hop {}: mean {:.3} ms, p50 ≤ {}, p99 ≤ {} ({})",
+                hop.hop,
+                hop.mean_ms,
+                ms(hop.p50_ms),
+                ms(hop.p99_ms),
+                grouped(hop.count)
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_thresholds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for outcome in &self.thresholds {
+            let mark = if outcome.ok { "holds" } else { "FAILS" };
+            let value =
+                outcome.value.map_or("nothing was measured".to_owned(), |value| format!("{value:.3}"));
+            writeln!(f, "  threshold {mark}: {} ({value})", outcome.threshold)?;
+        }
+        if let Some(why) = &self.gone {
+            writeln!(f, "  THE SERVER IS GONE: {why}")?;
+        }
+        Ok(())
+    }
+
     fn write_observed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let o = &self.observed;
         writeln!(
@@ -174,6 +139,29 @@ impl Report {
             grouped(o.holes),
             grouped(o.resyncs)
         )?;
+        if o.broken > 0 {
+            writeln!(
+                f,
+                "  broken by the scenario {}   of these back {}",
+                grouped(o.broken),
+                grouped(o.back)
+            )?;
+        }
+        if o.typing.0 + o.marks.0 + o.syncs + o.left_out > 0 {
+            writeln!(
+                f,
+                "  typing {} out {} in   read marks {} out {} in   syncs {}   left out {}",
+                grouped(o.typing.0),
+                grouped(o.typing.1),
+                grouped(o.marks.0),
+                grouped(o.marks.1),
+                grouped(o.syncs),
+                grouped(o.left_out)
+            )?;
+        }
+        for (code, count) in &o.errors {
+            writeln!(f, "  error {code} {}", grouped(*count))?;
+        }
         if let Some(why) = &o.first_drop {
             writeln!(f, "  the first session that dropped: {why}")?;
         }
@@ -182,6 +170,16 @@ impl Report {
         }
         Ok(())
     }
+}
+
+fn write_quantiles(f: &mut fmt::Formatter<'_>, name: &str, q: &Quantiles) -> fmt::Result {
+    let [mean, p50, p90, p99, p999] = [q.mean, q.p50, q.p90, q.p99, q.p999];
+    let [p9999, p99999, max, count] = [q.p9999, q.p99999, q.max, q.count as f64];
+    writeln!(
+        f,
+        "  {name:<11} {mean:>9.3} {p50:>9.3} {p90:>9.3} {p99:>9.3} {p999:>9.3} {p9999:>9.3} {p99999:>9.3} {max:>9.3} {:>11}",
+        grouped(count as u64)
+    )
 }
 
 /// The judgement as text, the same for a run and for a ledger that is verified.
