@@ -9,6 +9,7 @@ mod rows;
 pub mod sqlite;
 
 pub use error::StoreError;
+pub(crate) use rows::entitled;
 pub use rows::{
     Advance, Commit, Cursor, DeadLetter, Listed, Mark, Members, Membership, NewMessage, Partition,
     StoredMessage, Window,
@@ -50,6 +51,8 @@ pub trait Store: Send {
     async fn last_seq(&mut self, conversation: ConversationId) -> Result<u64, StoreError>;
     /// The members of a group; none if there is no such group.
     async fn members(&mut self, group: ConversationId) -> Result<Option<Members>, StoreError>;
+    /// The windows of a group's members that may reach beyond `seq`.
+    async fn windows(&mut self, group: ConversationId, seq: u64) -> Result<Vec<Membership>, StoreError>;
     /// Whether the user's window in a group is open.
     async fn is_member(&mut self, group: ConversationId, user: UserId) -> Result<bool, StoreError>;
     /// The message stored under that key.

@@ -9,6 +9,7 @@ mod mysql_server;
 mod persister;
 mod places;
 mod reading;
+mod replays;
 mod setup;
 mod share;
 mod sqlite_files;

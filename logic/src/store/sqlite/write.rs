@@ -1,14 +1,17 @@
 //! The persister's part of SQLite, and the operator's.
 
-use super::{Turn, begin, classify, end, enter_single, last_seq, members, open, partitions, rollback};
+use super::{
+    Turn, begin, classify, end, enter_single, last_seq, members, open, partitions, rollback, windows,
+};
 use crate::decide::{Known, content_hash};
 use crate::store::rows::{entered_by, key, message_type};
 use crate::store::sqlite::SqliteConfig;
 use crate::store::{
-    Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError, may_begin_epoch,
+    Advance, Commit, DeadLetter, Members, Membership, NewMessage, Partition, Store, StoreError,
+    may_begin_epoch,
 };
 use async_trait::async_trait;
-use protocol::limits::EMBEDDED_BATCH_RECORDS_MAX;
+use protocol::limits::{EMBEDDED_BATCH_RECORDS_MAX, MEMBER_BUCKETS};
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
@@ -64,6 +67,10 @@ impl Store for SqliteStore {
 
     async fn members(&mut self, group: ConversationId) -> Result<Option<Members>, StoreError> {
         members(&mut self.connection, group).await.map_err(classify)
+    }
+
+    async fn windows(&mut self, group: ConversationId, seq: u64) -> Result<Vec<Membership>, StoreError> {
+        windows(&mut self.connection, group, 0..MEMBER_BUCKETS, seq).await.map_err(classify)
     }
 
     async fn is_member(&mut self, group: ConversationId, user: UserId) -> Result<bool, StoreError> {
