@@ -275,12 +275,16 @@ impl Persister {
     }
 }
 
+/// Partition and offset of each.
+fn places(records: &Records, skipped: &[Skipped]) -> impl Iterator<Item = (u16, u64)> {
+    let records = records.iter().map(|record| (record.partition, record.offset));
+    records.chain(skipped.iter().map(|skipped| (skipped.partition, skipped.offset)))
+}
+
 /// The offset after the last one of each partition.
 fn ends(records: &Records, skipped: &[Skipped]) -> Vec<(u16, u64)> {
-    let records = records.iter().map(|record| (record.partition, record.offset));
-    let skipped = skipped.iter().map(|skipped| (skipped.partition, skipped.offset));
     let mut ends: HashMap<u16, u64, RandomState> = HashMap::default();
-    for (partition, offset) in records.chain(skipped) {
+    for (partition, offset) in places(records, skipped) {
         let end = ends.entry(partition).or_default();
         *end = (*end).max(offset + 1);
     }

@@ -10,6 +10,7 @@ mod persister;
 mod places;
 mod reading;
 mod replays;
+mod scripted;
 mod setup;
 mod share;
 mod sqlite_files;
