@@ -10,9 +10,10 @@ use bus::{Change, Poll, Polled, Polls, Skipped, StartError, Uplink, UpstreamSour
 use protocol::ConversationId;
 use protocol::record::{FanoutTask, UpstreamRecord};
 use protocol::wire::{Unreadable, encode_upstream};
-use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, TopicPartitionList};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 #[allow(clippy::disallowed_types, reason = "a test is no shard")]
@@ -194,6 +195,35 @@ fn a_partition_begins_at_what_is_committed_or_persisted_whichever_is_less() {
         let mut again = source(&settings);
         let next = |p: u16| if p == partition { next_offset } else { 0 };
         assert_eq!(take(&mut again, 10, next)[0].offset, begins, "next_offset {next_offset}");
+    }
+}
+
+/// Where the group of all workers would go on.
+fn noted(settings: &Settings, partition: u16) -> Option<i64> {
+    let consumer: BaseConsumer = settings.upstream_consumer().create().unwrap();
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition(&settings.upstream_topic(), partition.into());
+    let found = consumer.committed_offsets(asked, WAIT).unwrap();
+    found.elements()[0].offset().to_raw().filter(|offset| *offset >= 0)
+}
+
+#[test]
+fn where_a_partition_begins_is_noted_before_anything_is_polled() {
+    let settings = kafka();
+    send(&settings, 100, 1);
+    let partition = ConversationId::Group(1).partition(8);
+    assert_eq!(noted(&settings, partition), None);
+    // The store was set back to an older state in between.
+    for next_offset in [70, 30] {
+        let mut source = source(&settings);
+        let mut polls = Polls::default();
+        let until = now() + WAIT;
+        while polls.changes.is_empty() {
+            assert!(now() < until);
+            assert_eq!(source.poll(1, STEP, &mut polls), Poll::Open);
+        }
+        source.start(&[(partition, next_offset)]).unwrap();
+        assert_eq!(noted(&settings, partition), Some(next_offset as i64));
     }
 }
 

@@ -16,6 +16,7 @@ use crate::history;
 use crate::outbound::{Outbound, Outboxes};
 use crate::progress::Progress;
 use crate::stats::Stats;
+use crate::store::{Membership, entitled};
 use bus::directory::{Directory, DirectoryError, LiveGateway, Memory, PerShard, Routes};
 use bus::hot::{HotMessage, HotSet};
 use bus::{Downlink, Parker, Polled, RouteChange, RouteSource};
@@ -66,6 +67,7 @@ impl Weighed for Batch {
         let records: usize = self.records.iter().map(|polled| polled.record.bytes()).sum();
         let members = |audience: &Audience| match audience {
             Audience::Members(members) => size_of_val::<[UserId]>(members),
+            Audience::Windows(members) => size_of_val::<[Membership]>(members),
             Audience::Large => 0,
         };
         let groups: usize = self.groups.values().map(members).sum();
@@ -88,6 +90,9 @@ impl Batch {
 pub enum Audience {
     /// These.
     Members(Arc<[UserId]>),
+    /// Each within their window: something of the batch was persisted before, and members may have
+    /// come and gone since.
+    Windows(Arc<[Membership]>),
     /// Too many: they are reached by bucket ranges.
     Large,
 }
@@ -332,6 +337,9 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
                     Some(Audience::Members(members)) => {
                         self.routes.per_shard(members.iter().copied(), &mut per_shard);
                     }
+                    Some(Audience::Windows(windows)) => {
+                        self.routes.per_shard(entitled(windows, known.seq), &mut per_shard);
+                    }
                     Some(Audience::Large) => {
                         let large =
                             LargeMessage { seq: known.seq, payload: payload.into(), from: record.origin };
@@ -381,8 +389,10 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
         groups.sort_unstable();
         groups.dedup();
         for group in groups {
-            if let Some(Audience::Members(members)) = batch.groups.get(&group) {
-                users.extend_from_slice(members);
+            match batch.groups.get(&group) {
+                Some(Audience::Members(members)) => users.extend_from_slice(members),
+                Some(Audience::Windows(windows)) => users.extend(windows.iter().map(|member| member.user)),
+                Some(Audience::Large) | None => {}
             }
         }
         users.sort_unstable();

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::history::Histories;
 use crate::outbound::{Outbound, Outboxes};
 use crate::stats::Stats;
-use crate::store::{Membership, StoreError};
+use crate::store::{Membership, StoreError, entitled};
 use crate::sync::view;
 use bus::Downlink;
 use bus::directory::{Directory, DirectoryError, PerShard, Routes};
@@ -17,7 +17,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use protocol::limits::{FANOUT_RANGES, MEMBER_BUCKETS, SYNC_LIMIT_MAX};
 use protocol::record::{DownstreamEntry, EntryKind, Targets};
-use protocol::{ConversationId, Origin, UserId, event};
+use protocol::{ConversationId, Origin, event};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -225,9 +225,4 @@ async fn payloads(
         }
     }
     Ok(payloads)
-}
-
-/// Those whose window holds `seq`.
-fn entitled(members: &[Membership], seq: u64) -> impl Iterator<Item = UserId> + '_ {
-    members.iter().filter(move |m| m.after < seq && seq <= m.until).map(|m| m.user)
 }

@@ -95,6 +95,10 @@ enum Share {
     Revoked,
 }
 
+fn unanswered(error: KafkaError) -> StartError {
+    StartError::Unanswered(error.to_string())
+}
+
 /// Messages from Kafka.
 pub struct KafkaUpstream {
     consumer: BaseConsumer<Group>,
@@ -175,12 +179,12 @@ impl KafkaUpstream {
         Some(change)
     }
 
-    /// Where partitions are to be begun, checked against their logs.
+    /// Where partitions are to be begun, checked against their logs, and noted where that is news.
     fn begin(&self, positions: &[(u16, u64)]) -> Result<TopicPartitionList, StartError> {
-        let unanswered = |error: KafkaError| StartError::Unanswered(error.to_string());
         let asked = self.list(positions.iter().map(|(partition, _)| *partition));
         let committed = self.consumer.committed_offsets(asked, self.wait).map_err(unanswered)?;
         let mut begin = TopicPartitionList::with_capacity(positions.len());
+        let mut news = TopicPartitionList::new();
         for (partition, wanted) in positions {
             let (partition, wanted) = (i32::from(*partition), *wanted);
             let marks = self.consumer.fetch_watermarks(&self.topic, partition, self.wait);
@@ -190,16 +194,23 @@ impl KafkaUpstream {
                 let partition = partition as u16;
                 return Err(StartError::OutsideLog { partition, wanted, low, high });
             }
-            let distributed = match committed.find_partition(&self.topic, partition).map(|at| at.offset()) {
-                Some(Offset::Offset(offset)) => offset as u64,
-                _ => wanted,
+            let noted = match committed.find_partition(&self.topic, partition).map(|at| at.offset()) {
+                Some(Offset::Offset(offset)) => Some(offset as u64),
+                _ => None,
             };
             // What was persisted long ago, but whose distribution was never noted, is in the store
             // for whoever syncs: the log need not hold it.
-            let offset = distributed.min(wanted).max(low);
-            begin
-                .add_partition_offset(&self.topic, partition, Offset::Offset(offset as i64))
-                .map_err(unanswered)?;
+            let offset = noted.unwrap_or(wanted).min(wanted).max(low);
+            let place = Offset::Offset(offset as i64);
+            begin.add_partition_offset(&self.topic, partition, place).map_err(unanswered)?;
+            if noted != Some(offset) {
+                news.add_partition_offset(&self.topic, partition, place).map_err(unanswered)?;
+            }
+        }
+        // Before anything is polled: else whoever takes over before the first commit would begin
+        // behind what was persisted and not yet distributed.
+        if news.count() > 0 {
+            self.consumer.commit(&news, CommitMode::Sync).map_err(unanswered)?;
         }
         Ok(begin)
     }
@@ -282,17 +293,11 @@ impl UpstreamSource for KafkaUpstream {
         let ours = |partition: &u16| self.shares.get(usize::from(*partition)) == Some(&Share::Assigned);
         let positions: Vec<_> = positions.iter().copied().filter(|(partition, _)| ours(partition)).collect();
         let begin = self.begin(&positions)?;
-        let unanswered = |error: KafkaError| StartError::Unanswered(error.to_string());
         self.consumer.incremental_assign(&begin).map_err(unanswered)?;
         let partitions: Vec<u16> = positions.iter().map(|(partition, _)| *partition).collect();
         self.set(&partitions, Share::Running);
         if self.paused {
             self.pause();
-        }
-        // Noted at once: whoever takes over a partition that was never committed begins here, and
-        // not behind what was persisted but not yet distributed.
-        if let Err(error) = self.consumer.commit(&begin, CommitMode::Async) {
-            tracing::warn!(%error, "where partitions begin is not committed yet");
         }
         Ok(())
     }

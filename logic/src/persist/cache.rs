@@ -1,12 +1,13 @@
 //! What a persister keeps warm, and decides from.
 
 use crate::decide::{ClientKey, Conversation, Knowledge, Known, World};
-use crate::store::Partition;
+use crate::store::{Membership, Partition};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use protocol::limits::RECENT_IDS_PER_CONVERSATION;
 use protocol::{ConversationId, UserId};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What the persister keeps warm of a conversation. Sound because of the fence: whoever else
 /// writes a message or changes the membership makes the next compare-and-set fail.
@@ -42,6 +43,8 @@ pub(super) struct Cache {
     pub(super) world: World,
     /// Messages that the store was asked for by key, for this batch.
     pub(super) found: HashMap<(ConversationId, UserId, Box<str>), Known, RandomState>,
+    /// Who was in a group when what is replayed of it was persisted: the windows from a seq on.
+    pub(super) windows: HashMap<ConversationId, (u64, Arc<[Membership]>), RandomState>,
 }
 
 impl Knowledge for Cache {

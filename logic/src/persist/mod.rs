@@ -64,6 +64,7 @@ impl Persister {
     /// Forgets what may not be so any more, and reads where the partitions stand.
     pub async fn reload(&mut self) -> Result<(), StoreError> {
         self.cache.conversations.clear();
+        self.cache.windows.clear();
         let (found, expected) = (self.store.partitions().await?, self.cache.partitions.len());
         if found.len() != expected {
             // An operator has changed it. Conversations are in other partitions than this worker takes
@@ -75,10 +76,17 @@ impl Persister {
     }
 
     /// Who is in the groups that something was written into, as it was at COMMIT.
-    fn groups(&self, records: &Records) -> HashMap<ConversationId, Audience, RandomState> {
+    fn groups(&mut self, records: &Records) -> HashMap<ConversationId, Audience, RandomState> {
+        let windows = std::mem::take(&mut self.cache.windows);
         let ids = records.iter().map(|polled| polled.record.conversation);
         ids.filter_map(|id| match &self.cache.conversations.get(&id)?.conversation.writers {
-            Writers::Members(members) => Some((id, Audience::Members(Arc::clone(members)))),
+            Writers::Members(members) => Some((
+                id,
+                match windows.get(&id) {
+                    Some((_, windows)) => Audience::Windows(Arc::clone(windows)),
+                    None => Audience::Members(Arc::clone(members)),
+                },
+            )),
             Writers::Large(_) => Some((id, Audience::Large)),
             Writers::ByName | Writers::NoGroup => None,
         })
@@ -157,20 +165,35 @@ impl Persister {
         conversation: ConversationId,
         sender: UserId,
         id: &str,
-    ) -> Result<(), StoreError> {
-        if let Some(known) = self.store.find(conversation, sender, id).await? {
+    ) -> Result<Option<Known>, StoreError> {
+        let known = self.store.find(conversation, sender, id).await?;
+        if let Some(known) = known {
             self.cache.found.insert((conversation, sender, id.into()), known);
+        }
+        Ok(known)
+    }
+
+    /// Records below `next_offset` have been persisted before, by us or by another: their rows, if
+    /// any, are acknowledged and distributed again, to those who were to see them then.
+    async fn look_up_replayed(&mut self, records: &Records) -> Result<(), StoreError> {
+        for Polled { partition, offset, record } in records {
+            if *offset < self.next_offset(*partition) {
+                let known = self.look_up(record.conversation, record.sender, &record.client_msg_id).await?;
+                if let Some(known) = known {
+                    self.look_up_windows(record.conversation, known.seq).await?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Records below `next_offset` have been persisted before, by us or by another: their rows, if
-    /// any, are acknowledged and distributed again.
-    async fn look_up_replayed(&mut self, records: &Records) -> Result<(), StoreError> {
-        for Polled { partition, offset, record } in records {
-            if *offset < self.next_offset(*partition) {
-                self.look_up(record.conversation, record.sender, &record.client_msg_id).await?;
-            }
+    /// Members may have come and gone since. Large groups are reached by windows anyway.
+    async fn look_up_windows(&mut self, id: ConversationId, seq: u64) -> Result<(), StoreError> {
+        let warm = self.cache.conversations.get(&id);
+        let listed = warm.is_some_and(|warm| matches!(warm.conversation.writers, Writers::Members(_)));
+        if listed && self.cache.windows.get(&id).is_none_or(|(from, _)| *from > seq) {
+            let windows = self.store.windows(id, seq).await?;
+            self.cache.windows.insert(id, (seq, windows.into()));
         }
         Ok(())
     }
@@ -225,12 +248,16 @@ impl Persister {
     }
 }
 
+/// Partition and offset of each.
+fn places(records: &Records, skipped: &[Skipped]) -> impl Iterator<Item = (u16, u64)> {
+    let records = records.iter().map(|record| (record.partition, record.offset));
+    records.chain(skipped.iter().map(|skipped| (skipped.partition, skipped.offset)))
+}
+
 /// The offset after the last one of each partition.
 fn ends(records: &Records, skipped: &[Skipped]) -> Vec<(u16, u64)> {
-    let records = records.iter().map(|record| (record.partition, record.offset));
-    let skipped = skipped.iter().map(|skipped| (skipped.partition, skipped.offset));
     let mut ends: HashMap<u16, u64, RandomState> = HashMap::default();
-    for (partition, offset) in records.chain(skipped) {
+    for (partition, offset) in places(records, skipped) {
         let end = ends.entry(partition).or_default();
         *end = (*end).max(offset + 1);
     }

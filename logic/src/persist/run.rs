@@ -1,7 +1,7 @@
 //! The persister's thread: polls, persists whatever it takes, and follows its share of the
 //! partitions.
 
-use super::{Aside, Persister, ends};
+use super::{Aside, Persister, ends, places};
 use crate::clock;
 use crate::decide::Decision;
 use crate::distribute::Batch;
@@ -70,23 +70,27 @@ pub struct Run<U> {
 #[derive(Debug, Clone, Copy, Default)]
 struct Partition {
     owned: bool,
+    /// The first offset that was polled; what is below was committed before.
+    begun: u64,
     /// Everything below has been handed to the distributor.
     handed: u64,
     /// Everything below has been committed to the road.
     committed: u64,
 }
 
-/// Records and what became of each.
+/// Records and what became of each, and what was skipped beside them.
 #[derive(Default)]
 struct Outcome {
     records: Vec<Polled<UpstreamRecord>>,
     decisions: Vec<Decision>,
+    skipped: Vec<Skipped>,
 }
 
 impl Outcome {
     fn append(&mut self, mut other: Self) {
         self.records.append(&mut other.records);
         self.decisions.append(&mut other.decisions);
+        self.skipped.append(&mut other.skipped);
     }
 }
 
@@ -153,8 +157,12 @@ impl<U: UpstreamSource> Run<U> {
     fn take(&mut self, records: Vec<Polled<UpstreamRecord>>, skipped: Vec<Skipped>) {
         self.persister.stats.records.add(records.len() as u64);
         let taken_at = self.measure_arrival(&records);
+        for (partition, offset) in places(&records, &skipped) {
+            let held = &mut self.share[usize::from(partition)];
+            held.begun = held.begun.min(offset);
+        }
         self.pause = RETRY_PAUSE_MIN;
-        let Outcome { records, decisions } = self.persist(records, &skipped);
+        let Outcome { records, decisions, skipped } = self.persist(records, skipped);
         self.resume();
         let ends = ends(&records, &skipped);
         for (partition, end) in &ends {
@@ -198,25 +206,39 @@ impl<U: UpstreamSource> Run<U> {
     }
 
     /// Persists records, whatever it takes. Those of partitions that go to another worker meanwhile
-    /// are dropped: it polls them again.
-    fn persist(&mut self, mut records: Vec<Polled<UpstreamRecord>>, skipped: &[Skipped]) -> Outcome {
+    /// are dropped, with what was skipped there: it polls them again.
+    fn persist(&mut self, mut records: Vec<Polled<UpstreamRecord>>, mut skipped: Vec<Skipped>) -> Outcome {
         loop {
             if records.is_empty() && skipped.is_empty() {
-                return Outcome::default();
+                return self.dropped();
             }
-            let persisted = self.persister.persist_or_put_aside(&records, skipped, None);
+            let persisted = self.persister.persist_or_put_aside(&records, &skipped, None);
             match self.runtime.block_on(persisted) {
-                Ok(decisions) => return Outcome { records, decisions },
+                Ok(decisions) => return Outcome { records, decisions, skipped },
                 Err(StoreError::Data(error)) => return self.bisect(records, skipped, &error.to_string()),
                 Err(error) => {
                     self.wait_for_store(&error);
                     if self.is_abandoned() {
                         return Outcome::default();
                     }
-                    records.retain(|record| self.share[usize::from(record.partition)].owned);
+                    self.retain_owned(&mut records, &mut skipped);
                 }
             }
         }
+    }
+
+    /// Nothing waits for the store any more.
+    fn dropped(&self) -> Outcome {
+        self.persister.stats.store_failing.set(0);
+        Outcome::default()
+    }
+
+    /// Drops what another worker has now. All of a partition or nothing: its offset would pass over
+    /// what is left out.
+    fn retain_owned(&self, records: &mut Vec<Polled<UpstreamRecord>>, skipped: &mut Vec<Skipped>) {
+        let owned = |partition: u16| self.share[usize::from(partition)].owned;
+        records.retain(|record| owned(record.partition));
+        skipped.retain(|skipped| owned(skipped.partition));
     }
 
     /// The store refuses something in these records: halves on their own, down to the one that is
@@ -224,14 +246,18 @@ impl<U: UpstreamSource> Run<U> {
     fn bisect(
         &mut self,
         mut records: Vec<Polled<UpstreamRecord>>,
-        skipped: &[Skipped],
+        mut skipped: Vec<Skipped>,
         error: &str,
     ) -> Outcome {
         if records.len() <= 1 {
             return self.put_aside(records, skipped, error);
         }
-        let second = records.split_off(records.len() / 2);
-        let mut outcome = self.persist(records, &[]);
+        let mut second = records.split_off(records.len() / 2);
+        let mut outcome = self.persist(records, Vec::new());
+        if self.is_abandoned() {
+            return outcome;
+        }
+        self.retain_owned(&mut second, &mut skipped);
         // What was skipped may lie behind all of the records, so it goes with the last.
         outcome.append(self.persist(second, skipped));
         outcome
@@ -240,7 +266,7 @@ impl<U: UpstreamSource> Run<U> {
     fn put_aside(
         &mut self,
         records: Vec<Polled<UpstreamRecord>>,
-        skipped: &[Skipped],
+        skipped: Vec<Skipped>,
         reason: &str,
     ) -> Outcome {
         let Some(polled) = records.first() else { return Outcome::default() };
@@ -248,13 +274,13 @@ impl<U: UpstreamSource> Run<U> {
         self.persister.stats.dead_letters_refused.add(1);
         let aside = Aside { reason, on_road: self.source.put_aside(polled, reason) };
         loop {
-            let done = self.persister.persist_or_put_aside(&records, skipped, Some(aside));
+            let done = self.persister.persist_or_put_aside(&records, &skipped, Some(aside));
             match self.runtime.block_on(done) {
-                Ok(decisions) => return Outcome { records, decisions },
+                Ok(decisions) => return Outcome { records, decisions, skipped },
                 Err(error) => self.wait_for_store(&error),
             }
             if self.is_abandoned() || !self.share[usize::from(records[0].partition)].owned {
-                return Outcome::default();
+                return self.dropped();
             }
         }
     }
@@ -372,7 +398,8 @@ impl<U: UpstreamSource> Run<U> {
 
     fn own(&mut self, positions: &[(u16, u64)]) {
         for (partition, next_offset) in positions {
-            self.share[usize::from(*partition)] = Partition { owned: true, handed: 0, committed: 0 };
+            self.share[usize::from(*partition)] =
+                Partition { owned: true, begun: u64::MAX, ..Partition::default() };
             tracing::info!(partition, next_offset, "a partition is this worker's");
         }
     }
@@ -381,8 +408,9 @@ impl<U: UpstreamSource> Run<U> {
     fn positions(&self, partitions: &[u16]) -> Vec<(u16, u64)> {
         let news = partitions.iter().filter_map(|partition| {
             let known = self.share[usize::from(*partition)];
+            // Progress may be that of an earlier time with this partition, which is behind by now.
             let reached = self.progress.of(*partition).min(known.handed);
-            (known.owned && reached > known.committed).then_some((*partition, reached))
+            (known.owned && reached > known.committed.max(known.begun)).then_some((*partition, reached))
         });
         news.collect()
     }

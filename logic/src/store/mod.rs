@@ -10,6 +10,7 @@ mod rows;
 pub mod sqlite;
 
 pub use error::StoreError;
+pub(crate) use rows::entitled;
 pub use rows::{
     Advance, Commit, Cursor, DeadLetter, Listed, Mark, Members, Membership, NewMessage, Partition,
     StoredMessage, Window,
@@ -54,6 +55,8 @@ pub trait Store: Send {
     async fn members(&mut self, groups: &[ConversationId]) -> Result<Vec<Option<Members>>, StoreError>;
     /// Whether each user's window in the group is open.
     async fn are_members(&mut self, of: &[(ConversationId, UserId)]) -> Result<Vec<bool>, StoreError>;
+    /// The windows of a group's members that may reach beyond `seq`.
+    async fn windows(&mut self, group: ConversationId, seq: u64) -> Result<Vec<Membership>, StoreError>;
     /// The message stored under that key.
     async fn find(
         &mut self,

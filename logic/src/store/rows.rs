@@ -137,6 +137,11 @@ pub struct Membership {
     pub until: u64,
 }
 
+/// Those whose window holds `seq`.
+pub(crate) fn entitled(members: &[Membership], seq: u64) -> impl Iterator<Item = UserId> + '_ {
+    members.iter().filter(move |m| m.after < seq && seq <= m.until).map(|m| m.user)
+}
+
 /// A user has read a conversation up to a seq.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {

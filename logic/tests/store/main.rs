@@ -9,6 +9,8 @@ mod mysql_server;
 mod persister;
 mod places;
 mod reading;
+mod replays;
+mod scripted;
 mod setup;
 mod share;
 mod sqlite_files;

@@ -103,6 +103,9 @@ async fn every_member_is_in_one_range_of_buckets(backend: &dyn Backend) {
     assert_eq!(found.iter().map(|m| m.user).collect::<Vec<_>>(), users(1..=200));
     assert_eq!(found[6], Membership { user: UserId(7), after: 0, until: 1 });
     assert_eq!(found[7], Membership { user: UserId(8), after: 0, until: u64::MAX });
+    let mut persisters = store.windows(id, 1).await.unwrap();
+    persisters.sort_by_key(|membership| membership.user);
+    assert_eq!(persisters, found, "and the persister sees all of them at once");
     let later = reader.windows(id, 0..MEMBER_BUCKETS, 2).await.unwrap();
     assert!(later.iter().all(|membership| membership.user != UserId(7)), "whose window has ended before");
 }

@@ -2,11 +2,15 @@
 
 use crate::persister::record;
 use crate::places::{Database, PARTITIONS, runtime};
+use crate::scripted::{Answer, Scripted};
 use crate::thread::{Call, QUEUE_BATCHES, Thread};
 use bus::{Change, Skipped};
 use logic::decide::Decision;
-use logic::store::Backend;
 use logic::store::mysql::MySqlConfig;
+use logic::store::{Backend, Store};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+use tokio::runtime::Runtime;
 
 fn run(test: impl FnOnce(&MySqlConfig)) {
     let database = Database::make();
@@ -106,5 +110,76 @@ fn a_persister_that_waits_for_the_distributor_follows_its_share() {
             );
         }
         thread.end().0.unwrap();
+    });
+}
+
+const NOTHING: [u64; 0] = [];
+
+/// What is committed of two records, and of one that was skipped behind them, when their partition
+/// goes to another worker while the store gives these answers.
+fn committed_of_a_batch_that_is_lost(answers: &[Answer]) -> Vec<u64> {
+    let (store, committed) = Scripted::new(answers);
+    let (ready, begin) = mpsc::channel::<()>();
+    let open = move |_: &Runtime| {
+        begin.recv().unwrap();
+        Box::new(store) as Box<dyn Store>
+    };
+    let thread = Thread::over(open, true);
+    let records = vec![record("single_1_2", 1, "a", "x", 0), record("single_1_2", 1, "b", "x", 1)];
+    thread.give(records, vec![Skipped { partition: partition(), offset: 2 }]);
+    thread.change(Change::Lost(vec![partition()]));
+    // It finds both on the road when it begins.
+    ready.send(()).unwrap();
+    let stats = Arc::clone(&thread.stats);
+    thread.end().0.unwrap();
+    assert_eq!(stats.store_failing.get(), 0, "nothing waits for the store any more");
+    let committed = committed.lock().unwrap();
+    committed.iter().map(|advance| advance.next_offset).collect()
+}
+
+#[test]
+fn offsets_never_pass_over_what_was_dropped() {
+    assert_eq!(committed_of_a_batch_that_is_lost(&[Answer::Done]), [3], "the store answers at once");
+    assert_eq!(
+        committed_of_a_batch_that_is_lost(&[Answer::Away]),
+        NOTHING,
+        "what was skipped goes with the records"
+    );
+    let halves = [Answer::Refused, Answer::Away];
+    assert_eq!(committed_of_a_batch_that_is_lost(&halves), NOTHING, "the second half goes with the first");
+    let aside = [Answer::Refused, Answer::Refused, Answer::Away];
+    assert_eq!(
+        committed_of_a_batch_that_is_lost(&aside),
+        NOTHING,
+        "and with a first that was to be put aside"
+    );
+}
+
+#[test]
+fn a_partition_that_comes_back_is_not_committed_at_where_it_was_before() {
+    run(|backend| {
+        let thread = Thread::start(backend.clone(), true);
+        let first = thread.take(vec![record("single_1_2", 1, "a", "x", 0)], vec![]);
+        thread.change(Change::Lost(vec![partition()]));
+        thread.change(Change::Assigned(vec![partition()]));
+        // Another worker has been here up to 8 meanwhile; what it had itself is distributed late.
+        thread.take(vec![], vec![Skipped { partition: partition(), offset: 8 }]);
+        thread.progress.reached(&first.ends);
+        // Longer than it is between two commits.
+        std::thread::sleep(Duration::from_millis(600));
+        let last = thread.take(vec![], vec![Skipped { partition: partition(), offset: 9 }]);
+        thread.progress.reached(&last.ends);
+        let (_, calls) = thread.end();
+        let places: Vec<_> = calls
+            .iter()
+            .flat_map(|call| match call {
+                Call::Commit(positions) | Call::Release(_, positions) => positions.clone(),
+                Call::Start(_) | Call::Aside(..) => vec![],
+            })
+            .collect();
+        assert!(
+            places.iter().all(|(_, place)| *place > 8) && places.contains(&(partition(), 10)),
+            "{calls:?}"
+        );
     });
 }

@@ -9,12 +9,13 @@ use logic::distribute::Batch;
 use logic::handoff::{self, Bounds, Receiver};
 use logic::persist::{Persister, Run, Stopped};
 use logic::progress::Progress;
-use logic::store::Backend;
+use logic::store::{Backend, Store};
 use protocol::record::UpstreamRecord;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 
 /// Batches that the thread may be ahead of the test.
 pub(crate) const QUEUE_BATCHES: usize = 16;
@@ -30,6 +31,7 @@ pub(crate) enum Step {
 pub(crate) enum Call {
     Start(Vec<(u16, u64)>),
     Release(Vec<u16>, Vec<(u16, u64)>),
+    Commit(Vec<(u16, u64)>),
     Aside(u64, String),
 }
 
@@ -72,7 +74,9 @@ impl UpstreamSource for Source {
         self.called(Call::Release(partitions.to_vec(), positions.to_vec()));
     }
 
-    fn commit(&mut self, _: &[(u16, u64)]) {}
+    fn commit(&mut self, positions: &[(u16, u64)]) {
+        self.called(Call::Commit(positions.to_vec()));
+    }
 
     fn pause(&mut self) {}
 
@@ -98,6 +102,15 @@ pub(crate) struct Thread {
 impl Thread {
     /// All partitions are its own from the start.
     pub(crate) fn start(backend: impl Backend + 'static, keeps_dead_letters: bool) -> Self {
+        let open = move |runtime: &Runtime| runtime.block_on(backend.open_store()).unwrap();
+        Self::over(open, keeps_dead_letters)
+    }
+
+    /// The same over the store that the thread is to open.
+    pub(crate) fn over(
+        open: impl FnOnce(&Runtime) -> Box<dyn Store> + Send + 'static,
+        keeps_dead_letters: bool,
+    ) -> Self {
         let (steps, stepped) = mpsc::channel();
         let (calls, parker) = (Arc::default(), Parker::new());
         let (out, batches) = handoff::queue(Bounds { items: QUEUE_BATCHES, bytes: usize::MAX }, &parker);
@@ -107,10 +120,8 @@ impl Thread {
         let (counted, reached) = (Arc::clone(&stats), Arc::clone(&progress));
         let handle = std::thread::spawn(move || {
             let runtime = crate::places::runtime();
-            let persister = runtime.block_on(async {
-                let store = backend.open_store().await.unwrap();
-                Persister::new(store, WorldRates::default(), counted).await.unwrap()
-            });
+            let store = open(&runtime);
+            let persister = runtime.block_on(Persister::new(store, WorldRates::default(), counted)).unwrap();
             Run::new(persister, source, out, reached, runtime, Arc::default()).run()
         });
         let thread = Self { steps, batches, parker, calls, stats, progress, handle };

@@ -9,7 +9,9 @@ mod read;
 mod write;
 
 use super::rows::key;
-use super::{Backend, GroupStore, Marks, Members, Partition, Reader, Store, StoreError, of_next_epoch};
+use super::{
+    Backend, GroupStore, Marks, Members, Membership, Partition, Reader, Store, StoreError, of_next_epoch,
+};
 use async_trait::async_trait;
 use link::{Link, answer, run};
 use protocol::limits::{MYSQL_PACKET_BYTES_MIN, MYSQL_PREPARE_WAIT};
@@ -17,6 +19,7 @@ use protocol::{ConversationId, UserId};
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{Executor, MySqlConnection, Row};
 use std::fmt;
+use std::ops::Range;
 
 /// Where the store is.
 #[derive(Clone)]
@@ -195,4 +198,28 @@ async fn members(
     .fetch_all(connection)
     .await?;
     Ok(Some(Members::Listed(rows.iter().map(|row| UserId(row.get(0))).collect())))
+}
+
+async fn windows(
+    connection: &mut MySqlConnection,
+    group: ConversationId,
+    buckets: Range<u16>,
+    seq: u64,
+) -> Result<Vec<Membership>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT user_id, join_seq, leave_seq FROM conversation_members \
+         WHERE conversation_id = ? AND bucket >= ? AND bucket < ? AND (leave_seq IS NULL OR leave_seq >= ?)",
+    )
+    .bind(key(group))
+    .bind(buckets.start)
+    .bind(buckets.end)
+    .bind(seq)
+    .fetch_all(connection)
+    .await?;
+    let read = |row: &MySqlRow| Membership {
+        user: UserId(row.get(0)),
+        after: row.get(1),
+        until: row.get::<Option<u64>, _>(2).unwrap_or(u64::MAX),
+    };
+    Ok(rows.iter().map(read).collect())
 }

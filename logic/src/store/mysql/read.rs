@@ -2,7 +2,7 @@
 
 use super::conversations::{lines, unread};
 use super::link::{Link, answer};
-use super::{MySqlConfig, last_seq, members};
+use super::{MySqlConfig, last_seq, members, windows};
 use crate::store::rows::{key, message_type};
 use crate::store::{Cursor, Listed, Members, Membership, Reader, StoreError, StoredMessage, Window};
 use async_trait::async_trait;
@@ -49,18 +49,8 @@ impl Reader for MySqlReader {
         seq: u64,
     ) -> Result<Vec<Membership>, StoreError> {
         let mut connection = self.link.take().await?;
-        let query = sqlx::query(
-            "SELECT user_id, join_seq, leave_seq FROM conversation_members \
-             WHERE conversation_id = ? AND bucket >= ? AND bucket < ? AND (leave_seq IS NULL OR leave_seq >= ?)",
-        );
-        let query = query.bind(key(group)).bind(buckets.start).bind(buckets.end).bind(seq);
-        let found = answer(query.fetch_all(&mut connection)).await;
-        let read = |row: &MySqlRow| Membership {
-            user: UserId(row.get(0)),
-            after: row.get(1),
-            until: row.get::<Option<u64>, _>(2).unwrap_or(u64::MAX),
-        };
-        self.link.settle(connection, found.map(|rows| rows.iter().map(read).collect()))
+        let found = answer(windows(&mut connection, group, buckets, seq)).await;
+        self.link.settle(connection, found)
     }
 
     async fn page(

@@ -3,13 +3,15 @@
 
 use super::errors::is_lost;
 use super::link::{Link, answer, run};
-use super::{MySqlConfig, look_up, partitions};
+use super::{MySqlConfig, look_up, partitions, windows};
 use crate::decide::Known;
 use crate::store::look_up::literal;
 use crate::store::rows::{entered_by, key};
-use crate::store::{Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError};
+use crate::store::{
+    Advance, Commit, DeadLetter, Members, Membership, NewMessage, Partition, Store, StoreError,
+};
 use async_trait::async_trait;
-use protocol::limits::WORKER_BATCH_RECORDS_MAX;
+use protocol::limits::{MEMBER_BUCKETS, WORKER_BATCH_RECORDS_MAX};
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::{AssertSqlSafe, Executor, MySqlConnection, Row};
 
@@ -50,6 +52,12 @@ impl Store for MySqlStore {
     async fn members(&mut self, groups: &[ConversationId]) -> Result<Vec<Option<Members>>, StoreError> {
         let mut connection = self.link.take().await?;
         let found = answer(look_up::members(&mut connection, groups)).await;
+        self.link.settle(connection, found)
+    }
+
+    async fn windows(&mut self, group: ConversationId, seq: u64) -> Result<Vec<Membership>, StoreError> {
+        let mut connection = self.link.take().await?;
+        let found = answer(windows(&mut connection, group, 0..MEMBER_BUCKETS, seq)).await;
         self.link.settle(connection, found)
     }
 

@@ -13,11 +13,12 @@ pub use read::SqliteReader;
 pub use write::SqliteStore;
 
 use super::rows::{conversation, key};
-use super::{Backend, GroupStore, Marks, Members, Partition, Reader, Store, StoreError};
+use super::{Backend, GroupStore, Marks, Members, Membership, Partition, Reader, Store, StoreError};
 use async_trait::async_trait;
 use protocol::{ConversationId, UnixMs, UserId};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -256,6 +257,30 @@ async fn members(
     let mut members: Vec<_> = rows.into_iter().map(|row| UserId(row.get::<i64, _>(0) as u64)).collect();
     members.sort_unstable();
     Ok(Some(Members::Listed(members)))
+}
+
+async fn windows(
+    connection: &mut SqliteConnection,
+    group: ConversationId,
+    buckets: Range<u16>,
+    seq: u64,
+) -> Result<Vec<Membership>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT user_id, join_seq, leave_seq FROM conversation_members \
+         WHERE conversation_id = ? AND bucket >= ? AND bucket < ? AND (leave_seq IS NULL OR leave_seq >= ?)",
+    )
+    .bind(key(group))
+    .bind(buckets.start)
+    .bind(buckets.end)
+    .bind(seq as i64)
+    .fetch_all(connection)
+    .await?;
+    let read = |row: &SqliteRow| Membership {
+        user: UserId(row.get::<i64, _>(0) as u64),
+        after: row.get::<i64, _>(1) as u64,
+        until: row.get::<Option<i64>, _>(2).map_or(u64::MAX, |seq| seq as u64),
+    };
+    Ok(rows.iter().map(read).collect())
 }
 
 /// Enters a single conversation in the lists of its two users.

@@ -1,7 +1,7 @@
 //! What is read of SQLite beside the persister.
 
 use super::conversations::{lines, unread};
-use super::{classify, last_seq, members};
+use super::{classify, last_seq, members, windows};
 use crate::store::rows::{key, message_type};
 use crate::store::{Cursor, Listed, Members, Membership, Reader, StoreError, StoredMessage, Window};
 use async_trait::async_trait;
@@ -59,23 +59,7 @@ impl Reader for SqliteReader {
         buckets: Range<u16>,
         seq: u64,
     ) -> Result<Vec<Membership>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT user_id, join_seq, leave_seq FROM conversation_members \
-             WHERE conversation_id = ? AND bucket >= ? AND bucket < ? AND (leave_seq IS NULL OR leave_seq >= ?)",
-        )
-        .bind(key(group))
-        .bind(buckets.start)
-        .bind(buckets.end)
-        .bind(seq as i64)
-        .fetch_all(&mut self.connection)
-        .await
-        .map_err(classify)?;
-        let read = |row: &SqliteRow| Membership {
-            user: UserId(row.get::<i64, _>(0) as u64),
-            after: row.get::<i64, _>(1) as u64,
-            until: row.get::<Option<i64>, _>(2).map_or(u64::MAX, |seq| seq as u64),
-        };
-        Ok(rows.iter().map(read).collect())
+        windows(&mut self.connection, group, buckets, seq).await.map_err(classify)
     }
 
     async fn page(

@@ -2,16 +2,16 @@
 
 use super::checkpoint::Checkpointer;
 use super::{
-    Turn, begin, classify, end, enter_single, insert_partitions, look_up, open, partitions, rollback,
+    Turn, begin, classify, end, enter_single, insert_partitions, look_up, open, partitions, rollback, windows,
 };
 use crate::decide::{Known, content_hash};
 use crate::store::rows::{entered_by, key, message_type};
 use crate::store::sqlite::SqliteConfig;
 use crate::store::{
-    Advance, Commit, DeadLetter, Members, NewMessage, Partition, Store, StoreError, of_next_epoch,
+    Advance, Commit, DeadLetter, Members, Membership, NewMessage, Partition, Store, StoreError, of_next_epoch,
 };
 use async_trait::async_trait;
-use protocol::limits::EMBEDDED_BATCH_RECORDS_MAX;
+use protocol::limits::{EMBEDDED_BATCH_RECORDS_MAX, MEMBER_BUCKETS};
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
@@ -64,6 +64,10 @@ impl Store for SqliteStore {
 
     async fn members(&mut self, groups: &[ConversationId]) -> Result<Vec<Option<Members>>, StoreError> {
         look_up::members(&mut self.connection, groups).await.map_err(classify)
+    }
+
+    async fn windows(&mut self, group: ConversationId, seq: u64) -> Result<Vec<Membership>, StoreError> {
+        windows(&mut self.connection, group, 0..MEMBER_BUCKETS, seq).await.map_err(classify)
     }
 
     async fn are_members(&mut self, of: &[(ConversationId, UserId)]) -> Result<Vec<bool>, StoreError> {
