@@ -10,6 +10,7 @@ mod client;
 mod dead_letters;
 mod downlink;
 mod gateway;
+mod owed;
 mod queries;
 mod settings;
 mod tasks;

@@ -1,9 +1,10 @@
 //! The task topic: large groups, a record per message and bucket range.
 
 use super::admin::Partitions;
-use super::client::{KafkaCloser, KafkaRoadError, Logged, header, headers};
+use super::client::{KafkaCloser, KafkaRoadError, header, headers};
 use super::dead_letters::{DeadLetters, OnDeadLetter};
 use super::downlink::{Delivery, KafkaDownlink};
+use super::owed::{Committing, Owed};
 use super::settings::Settings;
 use crate::clock;
 use protocol::partition::partition_of;
@@ -68,8 +69,9 @@ pub struct TaskBatch {
 
 /// The scanning thread's end: a member of the group of all scanners.
 pub struct KafkaTasks {
-    consumer: BaseConsumer<Logged>,
+    consumer: BaseConsumer<Committing>,
     topic: String,
+    owed: Owed,
     dead: DeadLetters,
     closer: KafkaCloser,
 }
@@ -77,10 +79,12 @@ pub struct KafkaTasks {
 impl KafkaTasks {
     /// Joins the group.
     pub fn new(settings: &Settings) -> Result<Self, KafkaRoadError> {
-        let consumer = BaseConsumer::from_config_and_context(&settings.fanout_consumer(), Logged)?;
+        let context = Committing::default();
+        let consumer = BaseConsumer::from_config_and_context(&settings.fanout_consumer(), context)?;
         let topic = settings.fanout_topic();
         consumer.subscribe(&[&topic])?;
-        Ok(Self { consumer, topic, dead: DeadLetters::new(settings)?, closer: KafkaCloser::default() })
+        let (dead, closer) = (DeadLetters::new(settings)?, KafkaCloser::default());
+        Ok(Self { consumer, topic, owed: Owed::default(), dead, closer })
     }
 
     /// Tells `told` of each unreadable record that is put aside.
@@ -96,6 +100,7 @@ impl KafkaTasks {
     /// Up to `max` tasks, waiting up to `wait` for the first; none once closed. They come again,
     /// here or elsewhere, unless [`KafkaTasks::done`] is called.
     pub fn poll(&mut self, max: usize, wait: Duration) -> Option<TaskBatch> {
+        self.commit_again();
         let mut batch = TaskBatch::default();
         let until = clock::now() + wait;
         while batch.tasks.len() < max {
@@ -127,17 +132,39 @@ impl KafkaTasks {
 
     /// Everything in the batch was done, and what that led to is durable.
     pub fn done(&mut self, batch: &TaskBatch) {
-        let mut list = TopicPartitionList::with_capacity(batch.next.len());
-        for (partition, next) in &batch.next {
-            if let Err(error) = list.add_partition_offset(&self.topic, *partition, Offset::Offset(*next)) {
-                tracing::warn!(%error, "an offset of tasks can't be committed");
+        let next: Vec<_> = batch.next.iter().map(|(partition, next)| (*partition, *next)).collect();
+        next.iter().for_each(|(partition, next)| self.owed.ask(*partition, *next));
+        self.commit(&next);
+    }
+
+    fn commit(&self, positions: &[(i32, i64)]) {
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        let listed: Result<(), KafkaError> = positions.iter().try_for_each(|(partition, next)| {
+            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*next))
+        });
+        if positions.is_empty() {
+            return;
+        }
+        if let Err(error) = listed.and_then(|()| self.consumer.commit(&list, CommitMode::Async)) {
+            self.consumer.context().refusals.answered(Err(error));
+        }
+    }
+
+    /// Of the partitions that are still ours.
+    fn commit_again(&mut self) {
+        let mut again = self.owed.again(&self.consumer.context().refusals, clock::now());
+        if again.is_empty() {
+            return;
+        }
+        let ours = self.consumer.assignment().unwrap_or_default();
+        again.retain(|(partition, _)| {
+            let is_ours = ours.find_partition(&self.topic, *partition).is_some();
+            if !is_ours {
+                self.owed.forget(*partition);
             }
-        }
-        if list.count() > 0
-            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
-        {
-            tracing::warn!(%error, "offsets of tasks can't be committed; they come again");
-        }
+            is_ours
+        });
+        self.commit(&again);
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::client::{KafkaCloser, KafkaRoadError, header, headers, log, log_error};
 use super::dead_letters::{DeadLetters, OnDeadLetter};
+use super::owed::{Owed, Refusals};
 use super::settings::Settings;
 use super::tasks::go_back;
 use crate::clock;
@@ -31,12 +32,14 @@ const REBALANCES: usize = 16;
 /// What the client's callbacks note.
 struct Group {
     changes: ArrayQueue<Change>,
+    refusals: Refusals,
     /// Nobody will act on changes any more.
     closing: AtomicBool,
 }
 
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.refusals.logged(facility);
         log(level, facility, message);
     }
 
@@ -76,9 +79,7 @@ impl ConsumerContext for Group {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        if let Err(error) = result {
-            tracing::warn!(%error, "offsets were not committed; the next commit covers them");
-        }
+        self.refusals.answered(result);
     }
 }
 
@@ -104,6 +105,7 @@ pub struct KafkaUpstream {
     consumer: BaseConsumer<Group>,
     topic: String,
     shares: Vec<Share>,
+    owed: Owed,
     paused: bool,
     dead: DeadLetters,
     closer: KafkaCloser,
@@ -113,7 +115,8 @@ pub struct KafkaUpstream {
 impl KafkaUpstream {
     /// Joins the group; the topic has that many partitions (see [`super::admin::ensure_shared`]).
     pub fn new(settings: &Settings, partitions: u16) -> Result<Self, KafkaRoadError> {
-        let group = Group { changes: ArrayQueue::new(REBALANCES), closing: AtomicBool::new(false) };
+        let changes = ArrayQueue::new(REBALANCES);
+        let group = Group { changes, refusals: Refusals::default(), closing: AtomicBool::new(false) };
         let consumer = BaseConsumer::from_config_and_context(&settings.upstream_consumer(), group)?;
         let topic = settings.upstream_topic();
         consumer.subscribe(&[&topic])?;
@@ -121,6 +124,7 @@ impl KafkaUpstream {
             consumer,
             topic,
             shares: vec![Share::Away; partitions.into()],
+            owed: Owed::default(),
             paused: false,
             dead: DeadLetters::new(settings)?,
             closer: KafkaCloser::default(),
@@ -161,6 +165,9 @@ impl KafkaUpstream {
             if let Some(held) = self.shares.get_mut(usize::from(*partition)) {
                 *held = share;
             }
+            if share != Share::Running {
+                self.owed.forget((*partition).into());
+            }
         }
     }
 
@@ -177,6 +184,14 @@ impl KafkaUpstream {
             Change::Lost(partitions) => self.set(partitions, Share::Away),
         }
         Some(change)
+    }
+
+    /// What is owed is of partitions that run.
+    fn commit_again(&mut self) {
+        let again = self.owed.again(&self.consumer.context().refusals, clock::now());
+        let again: Vec<_> =
+            again.into_iter().map(|(partition, next)| (partition as u16, next as u64)).collect();
+        self.commit(&again);
     }
 
     /// Where partitions are to be begun, checked against their logs, and noted where that is news.
@@ -257,6 +272,7 @@ impl UpstreamSource for KafkaUpstream {
     }
 
     fn poll(&mut self, max: usize, wait: Duration, out: &mut Polls) -> Poll {
+        self.commit_again();
         let until = clock::now() + wait;
         let before = out.records.len();
         loop {
@@ -322,10 +338,13 @@ impl UpstreamSource for KafkaUpstream {
 
     fn commit(&mut self, positions: &[(u16, u64)]) {
         let committed = self.positions(positions, &[Share::Running]).and_then(|list| {
+            for element in list.elements() {
+                self.owed.ask(element.partition(), element.offset().to_raw().unwrap_or_default());
+            }
             if list.count() == 0 { Ok(()) } else { self.consumer.commit(&list, CommitMode::Async) }
         });
-        if let Err(error) = committed {
-            tracing::warn!(%error, "offsets were not committed; the next commit covers them");
+        if committed.is_err() {
+            self.consumer.context().refusals.answered(committed);
         }
     }
 
