@@ -9,6 +9,7 @@ mod texts;
 
 use crate::clock;
 use crate::decide::{Decision, Known, WorldRates};
+use crate::failpoint::{self, Step};
 use crate::fanout::{LargeMessage, TaskSink};
 use crate::handoff;
 use crate::history;
@@ -198,10 +199,11 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
     /// directory does not answer, the acks alone.
     fn distribute(&mut self, batch: Batch) {
         self.put_hot(&batch);
+        failpoint::reached(Step::Hot);
         let mut outboxes = Outboxes::default();
         self.tell_senders(&batch, &mut outboxes);
         let told = if self.held.is_empty() { self.tell_recipients(&batch, &mut outboxes) } else { Ok(false) };
-        outboxes.send(&mut self.outbound);
+        outboxes.send(&mut self.outbound, Step::Distributing);
         self.send_large();
         match told {
             Ok(true) => self.sent(batch),
@@ -221,7 +223,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
         while let Some(batch) = self.held.pop_front() {
             let mut outboxes = Outboxes::default();
             let told = self.tell_recipients(&batch, &mut outboxes);
-            outboxes.send(&mut self.outbound);
+            outboxes.send(&mut self.outbound, Step::Distributing);
             self.send_large();
             if let Err(error) = told {
                 self.directory_failed(&error);

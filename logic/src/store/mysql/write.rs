@@ -5,6 +5,7 @@ use super::errors::is_lost;
 use super::link::{Link, answer, literal, run};
 use super::{MySqlConfig, last_seq, members, partitions, windows};
 use crate::decide::Known;
+use crate::failpoint::{self, Step};
 use crate::store::rows::{entered_by, key};
 use crate::store::{
     Advance, Commit, DeadLetter, Members, Membership, NewMessage, Partition, Store, StoreError,
@@ -138,6 +139,7 @@ async fn write(
     for letter in dead {
         put_aside(connection, letter).await?;
     }
+    failpoint::reached(Step::Written);
     connection.execute("COMMIT").await?;
     Ok(Commit::Done)
 }
