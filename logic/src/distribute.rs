@@ -10,6 +10,7 @@ mod waiting;
 
 use crate::clock;
 use crate::decide::{Decision, Known, WorldRates};
+use crate::failpoint::{self, Step};
 use crate::fanout::{LargeMessage, TaskSink};
 use crate::handoff::{self, Weighed};
 use crate::history;
@@ -214,11 +215,12 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
     /// directory does not answer, the acks alone.
     fn distribute(&mut self, batch: Batch) {
         self.put_hot(&batch);
+        failpoint::reached(Step::Hot);
         let mut outboxes = Outboxes::default();
         self.tell_senders(&batch, &mut outboxes);
         // None overtakes those that wait.
         let told = self.held.is_empty().then(|| self.tell_recipients(&batch, &mut outboxes));
-        outboxes.send(&mut self.outbound);
+        outboxes.send(&mut self.outbound, Step::Distributing);
         self.send_large();
         match told {
             Some(Ok(())) => self.sent(batch),
@@ -238,7 +240,7 @@ impl<D: Downlink, Y: Directory> Distributor<D, Y> {
         while let Some(batch) = self.held.pop() {
             let mut outboxes = Outboxes::default();
             let told = self.tell_recipients(&batch, &mut outboxes);
-            outboxes.send(&mut self.outbound);
+            outboxes.send(&mut self.outbound, Step::Distributing);
             self.send_large();
             if let Err(error) = told {
                 self.directory_failed(&error);

@@ -5,7 +5,7 @@ mod tasks;
 
 pub use tasks::{KafkaSink, KafkaSource, LocalSink, LocalSource, Task, TaskSink, TaskSource, local};
 
-use crate::clock;
+use crate::failpoint::{self, Step};
 use crate::history::Histories;
 use crate::outbound::{Outbound, Outboxes};
 use crate::stats::Stats;
@@ -32,10 +32,9 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(8);
 const USERS_PER_ENTRY: usize = 16_384;
 /// Over how long clients spread their `sync` after a scan that failed.
 const RESYNC_WITHIN_MS: u32 = 5_000;
-/// How long the records of a scan may take to be durable, ms; then its tasks are not done, and are
+/// How long the records of a scan may take to be durable; then its tasks are not done, and are
 /// polled again after the next start.
-const DELIVERY_WAIT_MS: u64 = 30_000;
-const DELIVERY_STEP: Duration = Duration::from_millis(2);
+const DELIVERY_WAIT: Duration = Duration::from_secs(30);
 
 /// A message to a large group.
 #[derive(Debug)]
@@ -89,22 +88,11 @@ impl<D: Downlink, Y: Directory> Fanout<D, Y> {
             for (place, tasks) in merge(&mut tasks) {
                 self.scan(place, &tasks);
             }
-            if self.is_delivered() {
+            if self.outbound.await_delivery(DELIVERY_WAIT) {
+                failpoint::reached(Step::Scanned);
                 source.done();
             }
         }
-    }
-
-    fn is_delivered(&mut self) -> bool {
-        let until = clock::now().0 + DELIVERY_WAIT_MS;
-        let sent = self.outbound.sent();
-        while self.outbound.delivered() < sent {
-            if clock::now().0 > until {
-                return false;
-            }
-            std::thread::sleep(DELIVERY_STEP);
-        }
-        true
     }
 
     fn scan(&mut self, (group, range): Place, tasks: &[Task]) {
@@ -164,7 +152,7 @@ impl<D: Downlink, Y: Directory> Fanout<D, Y> {
                 }
             }
         }
-        outboxes.send(&mut self.outbound);
+        outboxes.send(&mut self.outbound, Step::Scanning);
     }
 
     fn tell_all_to_sync(&mut self) {

@@ -7,11 +7,13 @@
 //! - [`query`] answers `sync`, moves read marks, passes on who is typing;
 //! - [`groups`] and [`http`]: who is in a group;
 //! - [`store`]: the tables;
+//! - [`failpoint`]: where a worker can be told to die, to see what becomes of its batch;
 //! - [`worker`]: the threads of one worker.
 
 mod clock;
 pub mod decide;
 pub mod distribute;
+pub mod failpoint;
 pub mod fanout;
 pub mod groups;
 pub mod handoff;

@@ -2,6 +2,7 @@
 //! the HTTP API and the scans of large groups send.
 
 use crate::clock;
+use crate::failpoint::{self, Step};
 use crate::stats::Stats;
 use bus::Downlink;
 use bus::directory::{Directory, PerShard, Routes};
@@ -11,6 +12,12 @@ use protocol::limits::DOWNSTREAM_RECORD_BYTES_MAX;
 use protocol::record::{DownstreamBatch, DownstreamEntry, EntryKind, Targets};
 use protocol::{GatewayId, Origin, UserId};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often it is looked whether records have become durable.
+const DELIVERY_STEP: Duration = Duration::from_millis(2);
+/// How long a failpoint waits for that.
+const FAILPOINT_WAIT: Duration = Duration::from_secs(5);
 
 /// The way to the shards, for one thread.
 #[derive(Clone)]
@@ -66,6 +73,18 @@ impl<D: Downlink, Y: Directory> Outbound<D, Y> {
         self.downlink.delivered()
     }
 
+    /// Waits until all of them need no further care; `false` if they do not within `wait`.
+    pub(crate) fn await_delivery(&mut self, wait: Duration) -> bool {
+        let until = clock::now().0 + wait.as_millis() as u64;
+        while self.delivered() < self.sent() {
+            if clock::now().0 > until {
+                return false;
+            }
+            std::thread::sleep(DELIVERY_STEP);
+        }
+        true
+    }
+
     /// Sends entries to one shard, as one record.
     pub fn send_entries(&mut self, gateway: GatewayId, shard: u16, entries: Vec<DownstreamEntry>) {
         self.stats.downstream_entries.add(entries.len() as u64);
@@ -108,10 +127,17 @@ impl Outboxes {
         outbox.entries.push(entry);
     }
 
-    /// Sends what was collected.
-    pub fn send<D: Downlink, Y: Directory>(self, outbound: &mut Outbound<D, Y>) {
+    /// Sends what was collected; between two shards the work is at `step`.
+    pub fn send<D: Downlink, Y: Directory>(self, outbound: &mut Outbound<D, Y>, step: Step) {
+        let mut left = self.0.len();
         for ((gateway, shard), outbox) in self.0 {
             outbound.send_entries(gateway, shard, outbox.entries);
+            left -= 1;
+            if left > 0 {
+                failpoint::reached_after(step, || {
+                    outbound.await_delivery(FAILPOINT_WAIT);
+                });
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::config::Flag;
 use clap::{Args, Parser, Subcommand};
+use logic::failpoint::Failpoint;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -186,6 +187,9 @@ pub(crate) struct Logic {
     /// Print the settings in force as TOML, each with where it comes from, and end
     #[arg(long)]
     pub(crate) print_config: bool,
+    /// For tests: where and when this worker kills or stops itself
+    #[arg(long, value_name = "STEP[:HIT[:stop]]", hide = true)]
+    pub(crate) failpoint: Option<Failpoint>,
 }
 
 const LETTERS_EXAMPLES: &str = "Examples:

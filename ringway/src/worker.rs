@@ -46,6 +46,10 @@ pub(crate) fn run(args: &cli::Logic, config: &Config, keys: &[KeySource]) -> Res
         large_group_members: config.logic.large_group_members,
         world: config.world,
     };
+    if let Some(failpoint) = args.failpoint {
+        tracing::warn!("FAILPOINT: this worker {failpoint}; for tests, never for a deployment");
+        failpoint.arm();
+    }
     let (roads, closers) = Roads::connect(&config.kafka.0, &config.redis.0)?;
     let closers = Arc::new(closers);
     let worker = Worker::start(&worker_config, roads)?;

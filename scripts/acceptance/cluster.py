@@ -1,67 +1,15 @@
 """Two gateways and two workers over real Kafka, MariaDB and Redis: people talk across them, nothing is lost while
 any of them is killed, stopped or paused, and bad records are put aside."""
-import asyncio, json, os, pathlib, re, signal, subprocess, sys, tempfile, time, urllib.error, urllib.request
+import asyncio, json, os, pathlib, signal, socket as sockets, subprocess, sys, tempfile, time
 
 import websockets
 from kafka import KafkaProducer
 
+from cluster_rig import api, at, cluster, connect, log, restart, service, under_load
 from common import BINARY, ROOT, Tally, message, receive, sync_all, wait_until
 
-PORT = int(os.environ.get("CLUSTER_PORT", "18080"))
-KAFKA = subprocess.run([ROOT / "scripts/services", "address", "kafka"], capture_output=True, text=True).stdout.strip()
-DATA = ROOT / ".services/cluster"
-CLEAN = 0
-
-
-def cluster(*words, check=True):
-    environment = dict(os.environ, CLUSTER_BINARY=BINARY)
-    done = subprocess.run([ROOT / "scripts/cluster", *words], capture_output=True, text=True, env=environment)
-    if check and done.returncode:
-        raise SystemExit(f"cluster {words}: {done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def token(user):
-    return subprocess.check_output([BINARY, "token", "--user", str(user), "--data", DATA], text=True).strip()
-
-
-def socket(gateway):
-    return f"ws://127.0.0.1:{PORT + gateway}/ws"
-
-
-def get(port, path):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except OSError as error:
-        return 0, str(error)
-
-
-def metric(port, name):
-    lines = [line for line in get(port, "/metrics")[1].splitlines() if re.match(rf"{name}(\{{|\s)", line)]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
-
-
-def workers(name):
-    return sum(metric(PORT + 40 + worker, name) for worker in (1, 2))
-
-
-def api(worker, method, path, body, user):
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{PORT + 60 + worker}{path}", method=method, data=json.dumps(body).encode(),
-        headers={"Authorization": f"Bearer {token(user)}", "Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.loads(answer.read() or b"null")
-
-
-async def connect(gateway, user):
-    ws = await websockets.connect(f"{socket(gateway)}?token={token(user)}", max_size=None, compression=None)
-    first = await receive(ws)
-    assert first["type"] == "connected", first
-    assert first["data"]["gatewayId"] == f"gateway-{gateway}", first
-    return ws
+# A line at each hop of each message.
+HOPS = {"RUST_LOG": "info,ringway::hop=debug"}
 
 
 async def talk(tally, run):
@@ -98,31 +46,6 @@ async def talk(tally, run):
         await ws.close()
 
 
-class Load:
-    """`ringway load quick` over both gateways."""
-
-    def __init__(self, work, name, *args):
-        self.ledger = work / f"{name}.ledger"
-        command = [BINARY, "load", "quick", "--target", socket(1), "--target", socket(2), "--api",
-                   f"http://127.0.0.1:{PORT + 61}", "--data", DATA, "--ledger", self.ledger, "--reconnect", "--at-least-once", *args]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-
-    def end(self):
-        out, _ = self.process.communicate(timeout=240)
-        verified = subprocess.run([BINARY, "load", "verify", self.ledger], capture_output=True, text=True)
-        return self.process.returncode, verified.returncode, out
-
-
-def under_load(tally, work, what, fault, seconds=14, users=200, rate=400):
-    name = re.sub(r"\W+", "-", what)
-    load = Load(work, name, "-c", str(users), "-R", str(rate), "-d", f"{seconds}s")
-    time.sleep(4)
-    fault()
-    code, verified, out = load.end()
-    print(f"--- {what}\n{out}", flush=True)
-    tally.equal(f"{what}: clean, and verify says so", (code, verified), (CLEAN, CLEAN))
-
-
 def kill_gateway():
     cluster("kill", "gateway-1")
     time.sleep(3)
@@ -141,20 +64,71 @@ def pause_worker():
     cluster("resume", "worker-2")
 
 
-def service(name, away):
+def away(name, seconds):
     def fault():
-        subprocess.run([ROOT / "scripts/services", "kill", name], check=True, capture_output=True)
-        time.sleep(away)
-        subprocess.run([ROOT / "scripts/services", "start", name], check=True, capture_output=True)
+        service("kill", name)
+        time.sleep(seconds)
+        service("start", name)
     return fault
 
 
 def wipe():
-    import socket as sockets
-    address = subprocess.run([ROOT / "scripts/services", "address", "redis"], capture_output=True, text=True).stdout
-    with sockets.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1]))) as s:
+    with sockets.create_connection(("127.0.0.1", int(service("address", "redis").rsplit(":", 1)[1]))) as s:
         s.sendall(b"FLUSHALL\r\n")
         assert s.recv(64).startswith(b"+OK")
+
+
+async def closing(ws):
+    """The code that a session ends with."""
+    try:
+        async with asyncio.timeout(15):
+            while True:
+                await ws.recv()
+    except websockets.ConnectionClosed as closed:
+        return closed.rcvd and closed.rcvd.code
+
+
+async def trace(tally, run):
+    """One message's id is in the log of its gateway, of a worker, and of the recipient's gateway."""
+    a, b, trace_id = 7_200_000 + 10 * run, 7_200_001 + 10 * run, f"trace-{run}-{time.time_ns()}"
+    one, other = await connect(1, a), await connect(2, b)
+    text = json.loads(message("t-1", f"single_{a}_{b}", "followed"))
+    await one.send(json.dumps({**text, "trace_id": trace_id}))
+    got = await receive(other, "new-message")
+    tally.equal("the recipient is told the trace id", got["data"]["trace_id"], trace_id)
+
+    def told(name):
+        return [line for line in log(name).splitlines() if trace_id in line]
+
+    def hops(*names):
+        return {hop for name in names for line in told(name) for hop in ("publish", "accepted", "persist", "distribute", "deliver")
+                if f'"{hop}"' in line}
+
+    for what, names, expected in (
+        ("the sender's gateway", ["gateway-1"], {"publish", "accepted"}),
+        ("a worker", ["worker-1", "worker-2"], {"persist", "distribute"}),
+        ("the recipient's gateway", ["gateway-2"], {"deliver"}),
+    ):
+        tally.check(f"the log of {what} has it", wait_until(lambda: hops(*names) >= expected), [told(name) for name in names])
+    tally.check("and only the worker that had it", sum(bool(told(f"worker-{n}")) for n in (1, 2)) == 1)
+    await one.close()
+    await other.close()
+
+
+async def replace(tally, run):
+    """With the policy `replace` a user's newer session ends the older one, wherever that is."""
+    a, b = 7_300_000 + 10 * run, 7_300_001 + 10 * run
+    older, partner = await connect(1, a), await connect(1, b)
+    newer = await connect(2, a)
+    tally.equal("replace: a session at the other gateway closes the first 4002", await closing(older), 4002)
+    await partner.send(message("r-1", f"single_{a}_{b}", "to the newer"))
+    tally.equal("replace: the newer one gets what comes", (await receive(newer, "new-message"))["data"]["content"], "to the newer")
+    back = await connect(1, a)
+    tally.equal("replace: and gives way in turn", await closing(newer), 4002)
+    await partner.send(message("r-2", f"single_{a}_{b}", "and back"))
+    tally.equal("replace: to one that gets what comes", (await receive(back, "new-message"))["data"]["content"], "and back")
+    await back.close()
+    await partner.close()
 
 
 async def drain(tally):
@@ -175,7 +149,8 @@ async def drain(tally):
 
 def twice(tally):
     """A gateway id that is alive is refused a second start."""
-    environment = dict(os.environ, RINGWAY_GATEWAY__ID="gateway-1", RINGWAY_LISTEN="127.0.0.1:0", RINGWAY_ADMIN="127.0.0.1:0")
+    environment = {**os.environ, **at("kafka", "redis"), "RINGWAY_GATEWAY__ID": "gateway-1", "RINGWAY_LISTEN": "127.0.0.1:0",
+                   "RINGWAY_ADMIN": "127.0.0.1:0"}
     done = subprocess.run([BINARY, "gateway", "--config", ROOT / "deploy/local/gateway.toml"], capture_output=True, text=True,
                           env=environment, timeout=60, cwd=ROOT)
     tally.check("a gateway id that is alive refuses to start twice", done.returncode == 69 and "alive" in done.stderr, done.stderr[-500:])
@@ -183,7 +158,8 @@ def twice(tally):
 
 def letters(*words):
     done = subprocess.run([BINARY, "logic", "--config", ROOT / "deploy/local/logic.toml", "dead-letters", *words],
-                          capture_output=True, text=True, cwd=ROOT, timeout=60)
+                          capture_output=True, text=True, cwd=ROOT, timeout=60,
+                          env={**os.environ, **at("kafka", "redis", "mysql")})
     return done.stdout + done.stderr
 
 
@@ -192,7 +168,7 @@ async def garbage(tally, run):
     a, b = 7_500_000 + 10 * run, 7_500_001 + 10 * run
     conversation, marker = f"single_{a}_{b}", f"misplaced-{run}"
     one, other = await connect(1, a), await connect(2, b)
-    producer = KafkaProducer(bootstrap_servers=KAFKA)
+    producer = KafkaProducer(bootstrap_servers=service("address", "kafka"))
     known = json.loads(RECORD)
     value = json.dumps({**known, "conversation_id": conversation, "sender_id": str(a), "client_msg_id": marker}).encode()
     right = partition(conversation, 64)
@@ -234,7 +210,7 @@ RECORD = "{}"
 def learn_record():
     """The form of a record, from the topic itself: the driver takes nothing for granted."""
     from kafka import KafkaConsumer, TopicPartition
-    consumer = KafkaConsumer(bootstrap_servers=KAFKA, consumer_timeout_ms=5000, auto_offset_reset="earliest")
+    consumer = KafkaConsumer(bootstrap_servers=service("address", "kafka"), consumer_timeout_ms=5000, auto_offset_reset="earliest")
     consumer.assign([TopicPartition("im-upstream", p) for p in range(64)])
     consumer.seek_to_beginning()
     for record in consumer:
@@ -252,27 +228,32 @@ def main():
     global RECORD
     tally, work = Tally(), pathlib.Path(tempfile.mkdtemp(prefix="ringway-cluster-"))
     run = int(time.time()) % 40_000
-    print(cluster("up", "--gateways", "2", "--workers", "2"))
+    print(cluster("up", "--gateways", "2", "--workers", "2", **HOPS))
     try:
         asyncio.run(talk(tally, run))
+        asyncio.run(trace(tally, run))
         RECORD = learn_record()
         asyncio.run(garbage(tally, run))
         twice(tally)
+        restart("worker-1", "worker-2")
+        restart("gateway-1", "gateway-2", RINGWAY_LIMITS__SESSION_POLICY="replace")
+        asyncio.run(replace(tally, run))
+        restart("gateway-1", "gateway-2")
         scenes = {
             "a run over both": lambda: None,
             "a gateway killed": kill_gateway,
             "a worker killed": kill_worker,
             "Redis wiped": wipe,
-            "MariaDB killed, 4 s away": service("mysql", 4),
-            "Kafka killed, 4 s away": service("kafka", 4),
+            "MariaDB killed, 4 s away": away("mysql", 4),
+            "Kafka killed, 4 s away": away("kafka", 4),
         }
         if "--long" in sys.argv:
             scenes = {
                 "a gateway killed": kill_gateway,
                 "a worker killed": kill_worker,
                 "Redis wiped": wipe,
-                "MariaDB killed, 10 s away": service("mysql", 10),
-                "Kafka killed, 10 s away": service("kafka", 10),
+                "MariaDB killed, 10 s away": away("mysql", 10),
+                "Kafka killed, 10 s away": away("kafka", 10),
                 "a worker paused for 40 s": lambda: (cluster("pause", "worker-2"), time.sleep(40), cluster("resume", "worker-2")),
                 "a worker added, then stopped": lambda: (cluster("start", "worker-3"), time.sleep(8), cluster("stop", "worker-3")),
             }

@@ -2,6 +2,7 @@
 import json, os, pathlib, re, subprocess, time, urllib.error, urllib.request
 
 import websockets
+from kafka import KafkaConsumer, TopicPartition
 
 from common import BINARY, ROOT, receive
 
@@ -70,6 +71,20 @@ def metric(port, name):
 
 def worker_metric(worker, name):
     return metric(PORT + 40 + worker, name)
+
+
+def lag():
+    """How much of what workers take from Kafka is not noted as done, by topic."""
+    behind = {}
+    for group, topic in (("ringway-logic", "im-upstream"), ("ringway-fanout", "im-task-large-group-fanout")):
+        consumer = KafkaConsumer(bootstrap_servers=service("address", "kafka"), group_id=group, enable_auto_commit=False)
+        try:
+            places = [TopicPartition(topic, partition) for partition in consumer.partitions_for_topic(topic)]
+            ends = consumer.end_offsets(places)
+            behind[topic] = sum(ends[place] - (consumer.committed(place) or 0) for place in places)
+        finally:
+            consumer.close()
+    return behind
 
 
 def api(worker, method, path, body, user):

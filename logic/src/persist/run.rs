@@ -5,6 +5,7 @@ use super::{Aside, Persister, ends, places};
 use crate::clock;
 use crate::decide::Decision;
 use crate::distribute::Batch;
+use crate::failpoint::{self, Step};
 use crate::handoff;
 use crate::progress::Progress;
 use crate::store::StoreError;
@@ -161,8 +162,10 @@ impl<U: UpstreamSource> Run<U> {
             let held = &mut self.share[usize::from(partition)];
             held.begun = held.begun.min(offset);
         }
+        failpoint::reached(Step::Polled);
         self.pause = RETRY_PAUSE_MIN;
         let Outcome { records, decisions, skipped } = self.persist(records, skipped);
+        failpoint::reached(Step::Committed);
         self.resume();
         let ends = ends(&records, &skipped);
         for (partition, end) in &ends {
@@ -354,6 +357,7 @@ impl<U: UpstreamSource> Run<U> {
             std::thread::sleep(RELEASE_STEP);
         }
         let positions = self.positions(partitions);
+        failpoint::reached(Step::Releasing);
         self.source.release(partitions, &positions);
         self.forget(partitions);
     }
@@ -424,6 +428,7 @@ impl<U: UpstreamSource> Run<U> {
         let all: Vec<u16> = (0..self.share.len() as u16).collect();
         let positions = self.positions(&all);
         if !positions.is_empty() {
+            failpoint::reached(Step::Distributed);
             self.source.commit(&positions);
             for (partition, position) in positions {
                 self.share[usize::from(partition)].committed = position;

@@ -5,6 +5,7 @@ use super::errors::is_lost;
 use super::link::{Link, answer, run};
 use super::{MySqlConfig, look_up, partitions, windows};
 use crate::decide::Known;
+use crate::failpoint::{self, Step};
 use crate::store::look_up::literal;
 use crate::store::rows::{entered_by, key};
 use crate::store::{
@@ -136,6 +137,7 @@ async fn write(
     for letter in dead {
         put_aside(connection, letter).await?;
     }
+    failpoint::reached(Step::Written);
     connection.execute("COMMIT").await?;
     Ok(Commit::Done)
 }
