@@ -1,10 +1,9 @@
-"""`ringway load run`: scenarios end to end, reports, thresholds, a paused server, one that dies, Ctrl-C, and the independent client."""
-import json, os, pathlib, re, signal, subprocess, time
+"""`ringway load run`: scenarios end to end, reports, thresholds, a paused server, one that dies, and Ctrl-C."""
+import json, pathlib, re, signal, subprocess, time
 
-from common import BINARY, ROOT, Server, Tally
+from common import BINARY, Server, Tally
 
 CLEAN, USAGE, UNAVAILABLE, CONFIG, NOT_CLEAN = 0, 64, 69, 78, 99
-EPOLL_CLIENT = os.environ.get("EPOLL_CLIENT", str(ROOT / "target/release/load"))
 
 
 def start(server, work, scenario, *args, stderr=subprocess.PIPE):
