@@ -15,11 +15,13 @@ pub mod kafka;
 mod lanes;
 pub mod latency;
 pub mod loopback;
+mod pace;
 mod road;
 mod wake;
 
 pub use figure::Figure;
 pub use lanes::{Depths, RouteLanes};
+pub use pace::Pace;
 pub use road::{
     Change, DeviceKey, Downlink, DownlinkError, Downstream, Full, Poll, Polled, Polls, QuerySource,
     RouteChange, RouteSource, Sender, ShardInbox, Skipped, StartError, Uplink, UpstreamSource,

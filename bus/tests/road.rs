@@ -106,7 +106,7 @@ fn a_full_road_refuses_and_keeps_what_it_took_within_a_process() {
 #[test]
 fn a_full_road_refuses_and_keeps_what_it_took_over_kafka() {
     let mut settings = kafka();
-    settings.linger_ms = 3_000;
+    settings.extra.insert("linger.ms".into(), "3000".into());
     let bounds = PendingBounds { records: 8, lane: 8, ..PendingBounds::default() };
     a_full_road_refuses_and_keeps_what_it_took(kafka_rig(&settings, bounds), 24);
 }

@@ -90,7 +90,7 @@ impl Args {
         settings.upstream_partitions = self.partitions;
         settings.query_partitions = 1;
         settings.replication = self.replication_factor;
-        settings.linger_ms = self.linger;
+        settings.extra.insert("linger.ms".into(), self.linger.to_string());
         for property in &self.properties {
             let (key, value) =
                 property.split_once('=').with_context(|| format!("expected KEY=VALUE, got {property}"))?;

@@ -25,7 +25,7 @@ pub struct Settings {
     pub replication: i32,
     /// Copies that `acks=all` needs, of topics that are made.
     pub min_insync: i32,
-    /// How long a record may wait for company, ms.
+    /// How long a gateway gathers records once it has produced some, ms.
     pub linger_ms: u32,
     /// How long starting waits for brokers.
     pub wait: Duration,
@@ -43,7 +43,7 @@ impl Settings {
             query_partitions: 16,
             replication: 1,
             min_insync: 1,
-            linger_ms: 1,
+            linger_ms: 5,
             wait: Duration::from_secs(10),
             extra: BTreeMap::new(),
         }
@@ -127,7 +127,8 @@ impl Settings {
             .set("acks", "all")
             // A timeout would let a later message overtake; the queue's bound says no instead.
             .set("message.timeout.ms", "0")
-            .set("linger.ms", self.linger_ms.to_string())
+            // Who produces gathers: batches are complete when they get here.
+            .set("linger.ms", "0")
             .set("queue.buffering.max.messages", records_max.to_string())
             .set("queue.buffering.max.kbytes", kib_max.to_string())
             .set("message.max.bytes", (2 * DOWNSTREAM_RECORD_BYTES_MAX).to_string())
@@ -150,7 +151,7 @@ impl Settings {
     /// For few records that somebody waits for.
     pub(super) fn waiting_producer(&self) -> ClientConfig {
         let mut config = self.producer(1_000, 16 << 10);
-        config.set("linger.ms", "0").set("message.timeout.ms", "5000");
+        config.set("message.timeout.ms", "5000");
         self.over(config)
     }
 

@@ -21,6 +21,7 @@ use hashbrown::HashMap;
 use protocol::record::UpstreamRecord;
 use protocol::{ConversationId, ErrorCode, MessageId, UserId};
 use std::sync::Arc;
+use std::time::Duration;
 
 type Records = [Polled<UpstreamRecord>];
 
@@ -54,6 +55,11 @@ impl Persister {
     /// Records that the store takes at once.
     fn batch_records_max(&self) -> usize {
         self.store.batch_records_max()
+    }
+
+    /// How far apart batches begin.
+    fn batch_interval(&self) -> Duration {
+        self.store.batch_interval()
     }
 
     /// Where a partition is to be continued.

@@ -9,12 +9,13 @@ use crate::failpoint::{self, Step};
 use crate::handoff;
 use crate::progress::Progress;
 use crate::store::StoreError;
-use bus::{Change, Poll, Polled, Polls, Skipped, StartError, UpstreamSource};
+use bus::{Change, Pace, Poll, Polled, Polls, Skipped, StartError, UpstreamSource};
 use protocol::UnixMs;
 use protocol::record::UpstreamRecord;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime::Runtime;
@@ -125,11 +126,18 @@ impl<U: UpstreamSource> Run<U> {
     /// Persists what comes until the road is closed, and hands each batch on once it is committed.
     pub fn run(mut self) -> Result<(), Stopped> {
         let mut polls = Polls::default();
+        let (most, mut pace) =
+            (self.persister.batch_records_max(), Pace::new(self.persister.batch_interval()));
         while !self.closed {
-            let state = self.source.poll(self.persister.batch_records_max(), POLL_WAIT, &mut polls);
+            thread::sleep(pace.left(clock::monotonic()));
+            let state = self.source.poll(most, POLL_WAIT, &mut polls);
             let records = std::mem::take(&mut polls.records);
             let skipped = std::mem::take(&mut polls.skipped);
             if !records.is_empty() || !skipped.is_empty() {
+                pace.begun(clock::monotonic());
+                if records.len() >= most {
+                    pace.skip();
+                }
                 self.take(records, skipped);
             }
             for change in polls.changes.drain(..) {
@@ -187,7 +195,7 @@ impl<U: UpstreamSource> Run<U> {
                 self.persister.stats.distribute_queue_full.add(1);
             }
             if waited < FULL_PAUSES {
-                std::thread::sleep(handoff::FULL_PAUSE);
+                thread::sleep(handoff::FULL_PAUSE);
             } else if self.is_abandoned() {
                 // It is persisted, and its offsets are not noted: whoever goes on distributes it.
                 return;
@@ -324,7 +332,7 @@ impl<U: UpstreamSource> Run<U> {
             // A failure shows again at the next poll of the main loop.
             self.closed |= state == Poll::Closed;
             if left == 0 || self.closed {
-                return std::thread::sleep(Duration::from_millis(left.min(1)));
+                return thread::sleep(Duration::from_millis(left.min(1)));
             }
         }
     }
@@ -354,7 +362,7 @@ impl<U: UpstreamSource> Run<U> {
         };
         let until = clock::now().0 + RELEASE_WAIT_MS;
         while behind(self) && clock::now().0 < until {
-            std::thread::sleep(RELEASE_STEP);
+            thread::sleep(RELEASE_STEP);
         }
         let positions = self.positions(partitions);
         failpoint::reached(Step::Releasing);

@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use protocol::{ConversationId, UnixMs, UserId};
 use std::fmt::Debug;
 use std::ops::Range;
+use std::time::Duration;
 
 /// Where a store is. Whatever it opens is owned by one thread and holds one connection.
 #[async_trait(?Send)]
@@ -47,6 +48,8 @@ pub trait Backend: Debug + Send + Sync {
 pub trait Store: Send {
     /// Records that one transaction takes at most.
     fn batch_records_max(&self) -> usize;
+    /// How far apart its transactions begin, so that more records share one.
+    fn batch_interval(&self) -> Duration;
     /// Every partition, by index.
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError>;
     /// The seq of each one's newest message; 0 for none.

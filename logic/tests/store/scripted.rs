@@ -10,6 +10,7 @@ use logic::store::{
 use protocol::{ConversationId, UserId};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What becomes of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,10 @@ impl Scripted {
 impl Store for Scripted {
     fn batch_records_max(&self) -> usize {
         500
+    }
+
+    fn batch_interval(&self) -> Duration {
+        Duration::ZERO
     }
 
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError> {

@@ -14,6 +14,7 @@ use crate::kafka::admin::Partitions;
 use crate::kafka::client::{KafkaRoadError, headers, log, log_error};
 use crate::kafka::settings::Settings;
 use crate::lanes::Lanes;
+use crate::pace::Pace;
 use crate::road::ShardInbox;
 use crate::wake::Parker;
 use crossbeam_queue::ArrayQueue;
@@ -30,12 +31,13 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Records taken from the lanes at a time, per class.
 const TAKE: usize = 256;
 /// How soon reports are looked for while something is on its way.
-const REPORT_PAUSE: Duration = Duration::from_millis(1);
+const REPORT_PAUSE: Duration = Duration::from_millis(2);
 /// How long to sleep when nothing is.
 const IDLE: Duration = Duration::from_millis(100);
 /// How often the consumer's own events are served.
@@ -94,6 +96,7 @@ pub(super) struct BusThread {
     queries: VecDeque<QueryRecord>,
     kicking: Option<Origin>,
     buffer: Vec<u8>,
+    pace: Pace,
     served: Instant,
 }
 
@@ -121,6 +124,7 @@ impl BusThread {
             queries: VecDeque::with_capacity(TAKE),
             kicking: None,
             buffer: Vec::new(),
+            pace: Pace::new(Duration::from_millis(settings.linger_ms.into())),
             served: clock::now(),
         })
     }
@@ -128,7 +132,9 @@ impl BusThread {
     pub(super) fn run(mut self) {
         loop {
             self.take_reports();
-            self.produce();
+            if self.gathers().is_zero() {
+                self.produce();
+            }
             self.kick();
             self.serve();
             self.table.hand_on(&self.ends.inboxes);
@@ -159,7 +165,17 @@ impl BusThread {
             && self.queries.is_empty()
     }
 
+    /// How long what is in the lanes still waits for company.
+    fn gathers(&self) -> Duration {
+        self.pace.left(clock::now())
+    }
+
     fn sleep(&self) {
+        let gathers = self.gathers();
+        if !gathers.is_zero() {
+            // Not parked: no shard has to wake this thread meanwhile.
+            return thread::sleep(gathers.min(REPORT_PAUSE));
+        }
         let waiting = self.table.len() > 0 || !self.messages.is_empty() || !self.queries.is_empty();
         let in_flight = waiting || self.producer.in_flight_count() > 0;
         let wait = if in_flight { REPORT_PAUSE } else { IDLE };
@@ -201,6 +217,11 @@ impl BusThread {
             let Self { ends, messages, queries, .. } = self;
             ends.upstream.take(room, |record| messages.push_back(record));
             ends.queries.take(TAKE, |record| queries.push_back(record));
+            if self.messages.len() == TAKE {
+                self.pace.skip();
+            } else if !(self.messages.is_empty() && self.queries.is_empty()) {
+                self.pace.begun(clock::now());
+            }
         } else if !self.ends.upstream.is_empty() {
             count(&self.shared.stats.queue_full);
         }

@@ -12,9 +12,10 @@ use crate::store::{
     Advance, Commit, DeadLetter, Members, Membership, NewMessage, Partition, Store, StoreError,
 };
 use async_trait::async_trait;
-use protocol::limits::{MEMBER_BUCKETS, WORKER_BATCH_RECORDS_MAX};
+use protocol::limits::{MEMBER_BUCKETS, WORKER_BATCH_INTERVAL_MS, WORKER_BATCH_RECORDS_MAX};
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::{AssertSqlSafe, Executor, MySqlConnection, Row};
+use std::time::Duration;
 
 /// Rows per INSERT: fixed sizes, so that every statement is prepared once. A full batch is one; what
 /// lies between takes a few, since the server keeps every parameter of every prepared statement.
@@ -36,6 +37,10 @@ impl MySqlStore {
 impl Store for MySqlStore {
     fn batch_records_max(&self) -> usize {
         WORKER_BATCH_RECORDS_MAX
+    }
+
+    fn batch_interval(&self) -> Duration {
+        Duration::from_millis(WORKER_BATCH_INTERVAL_MS)
     }
 
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError> {

@@ -11,9 +11,10 @@ use crate::store::{
     Advance, Commit, DeadLetter, Members, Membership, NewMessage, Partition, Store, StoreError, of_next_epoch,
 };
 use async_trait::async_trait;
-use protocol::limits::{EMBEDDED_BATCH_RECORDS_MAX, MEMBER_BUCKETS};
+use protocol::limits::{EMBEDDED_BATCH_INTERVAL_MS, EMBEDDED_BATCH_RECORDS_MAX, MEMBER_BUCKETS};
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use std::time::Duration;
 
 /// Rows per INSERT: fixed sizes, so that every statement is prepared once; and each half of the one
 /// before, since every statement is two hops between threads.
@@ -52,6 +53,10 @@ async fn replace_partitions(connection: &mut SqliteConnection, all: &[Partition]
 impl Store for SqliteStore {
     fn batch_records_max(&self) -> usize {
         EMBEDDED_BATCH_RECORDS_MAX
+    }
+
+    fn batch_interval(&self) -> Duration {
+        Duration::from_millis(EMBEDDED_BATCH_INTERVAL_MS)
     }
 
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError> {
