@@ -21,6 +21,6 @@ pub use dead_letters::{DeadLetter, DeadLetters, OnDeadLetter, ReplayError};
 pub use downlink::{Delivery, KafkaDownlink};
 pub use gateway::{GatewayRoad, GatewayStats, KafkaUplink, PendingBounds, RoadCounts, Started};
 pub use queries::KafkaQueries;
-pub use settings::Settings;
+pub use settings::{GroupProtocol, Settings};
 pub use tasks::{KafkaTasks, TaskBatch, TaskProducer};
 pub use upstream::KafkaUpstream;

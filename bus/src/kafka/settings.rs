@@ -10,6 +10,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+/// How the members of a group agree on their shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// Between the members, on any broker: cooperative-sticky, a session of 10 s.
+    Classic,
+    /// By the brokers (KIP-848, Kafka 4.0 and later). They set the session, and after an outage of
+    /// theirs members go on at once instead of waiting for the end of their own old sessions.
+    Consumer,
+}
+
 /// How Kafka is reached and used.
 #[derive(Clone)]
 pub struct Settings {
@@ -27,6 +37,8 @@ pub struct Settings {
     pub min_insync: i32,
     /// How long a gateway gathers records once it has produced some, ms.
     pub linger_ms: u32,
+    /// How workers share the partitions.
+    pub group_protocol: GroupProtocol,
     /// How long starting waits for brokers.
     pub wait: Duration,
     /// Properties of librdkafka as they are, over all of the above. May hold passwords.
@@ -44,6 +56,7 @@ impl Settings {
             replication: 1,
             min_insync: 1,
             linger_ms: 5,
+            group_protocol: GroupProtocol::Classic,
             wait: Duration::from_secs(10),
             extra: BTreeMap::new(),
         }
@@ -160,13 +173,23 @@ impl Settings {
         config
             .set("group.id", format!("{}{group}", self.prefix))
             .set("enable.auto.commit", "false")
-            .set("session.timeout.ms", "10000")
-            .set("heartbeat.interval.ms", "2000")
-            .set("max.poll.interval.ms", "300000")
-            .set("partition.assignment.strategy", "cooperative-sticky")
             .set("fetch.wait.max.ms", "100")
             .set("fetch.queue.backoff.ms", "20")
             .set("fetch.error.backoff.ms", "100");
+        config
+    }
+
+    /// Of a worker, whose share the group decides.
+    fn member(&self, group: &str) -> ClientConfig {
+        let mut config = self.consumer(group);
+        config.set("max.poll.interval.ms", "300000");
+        match self.group_protocol {
+            GroupProtocol::Classic => config
+                .set("session.timeout.ms", "10000")
+                .set("heartbeat.interval.ms", "2000")
+                .set("partition.assignment.strategy", "cooperative-sticky"),
+            GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
+        };
         config
     }
 
@@ -183,7 +206,7 @@ impl Settings {
     /// Of a persister. Offsets are given at the start of each partition; one outside the log is an
     /// error.
     pub fn upstream_consumer(&self) -> ClientConfig {
-        let mut config = self.consumer("ringway-logic");
+        let mut config = self.member("ringway-logic");
         config
             .set("auto.offset.reset", "error")
             .set("queued.max.messages.kbytes", UPSTREAM_FETCH_KIB.to_string());
@@ -191,7 +214,7 @@ impl Settings {
     }
 
     pub(super) fn query_consumer(&self) -> ClientConfig {
-        let mut config = self.consumer("ringway-query");
+        let mut config = self.member("ringway-query");
         config
             .set("enable.auto.commit", "true")
             .set("auto.commit.interval.ms", "1000")
@@ -201,7 +224,7 @@ impl Settings {
     }
 
     pub(super) fn fanout_consumer(&self) -> ClientConfig {
-        let mut config = self.consumer("ringway-fanout");
+        let mut config = self.member("ringway-fanout");
         config
             .set("auto.offset.reset", "earliest")
             .set("queued.max.messages.kbytes", UPSTREAM_FETCH_KIB.to_string());
@@ -232,6 +255,7 @@ impl fmt::Debug for Settings {
             .field("replication", &self.replication)
             .field("min_insync", &self.min_insync)
             .field("linger_ms", &self.linger_ms)
+            .field("group_protocol", &self.group_protocol)
             .field("wait", &self.wait)
             .field("extra", &extra)
             .finish()
@@ -240,7 +264,7 @@ impl fmt::Debug for Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::Settings;
+    use super::{GroupProtocol, Settings};
 
     #[test]
     fn secrets_are_not_shown_and_extras_win() {
@@ -270,6 +294,17 @@ mod tests {
             ("auto.offset.reset", "error"),
         ] {
             assert_eq!(consumer.get(key), Some(value));
+        }
+    }
+
+    #[test]
+    fn brokers_that_share_out_take_no_settings_of_the_members() {
+        let settings = Settings { group_protocol: GroupProtocol::Consumer, ..Settings::new("k:9092") };
+        for consumer in [settings.upstream_consumer(), settings.query_consumer(), settings.fanout_consumer()]
+        {
+            assert_eq!(consumer.get("group.protocol"), Some("consumer"));
+            let made = consumer.create::<rdkafka::consumer::BaseConsumer>();
+            assert!(made.is_ok(), "{:?}", made.err());
         }
     }
 }

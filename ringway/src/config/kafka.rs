@@ -1,14 +1,16 @@
 //! `[kafka]`: the brokers, and how topics are made.
 
-use super::kind::{Number, Properties, Text};
+use super::kind::{Choice, Number, Properties, Text};
 use super::reader::Reader;
-use bus::kafka::Settings;
+use bus::kafka::{GroupProtocol, Settings};
 use std::collections::BTreeMap;
 
 /// Partitions of a topic at most: a message id has 16 bits for one, and brokers suffer before.
 const PARTITIONS_MAX: u16 = 4_096;
-/// How long a record may wait for company at most, ms.
+/// How long records are gathered at most, ms.
 const LINGER_MS_MAX: u32 = 1_000;
+const PROTOCOLS: &[(&str, GroupProtocol)] =
+    &[("classic", GroupProtocol::Classic), ("consumer", GroupProtocol::Consumer)];
 
 /// The brokers, and how topics are made.
 #[derive(Debug, Clone)]
@@ -41,6 +43,7 @@ impl Kafka {
             ),
             replication: i32::from(reader.key("kafka.replication_factor", copies(), 3)),
             linger_ms: reader.key("kafka.linger_ms", Number(0..=LINGER_MS_MAX), default.linger_ms),
+            group_protocol: reader.key("kafka.group_protocol", Choice(PROTOCOLS), default.group_protocol),
             extra: reader.key("kafka.properties", Properties, BTreeMap::new()),
             ..default
         };
