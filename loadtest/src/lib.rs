@@ -31,6 +31,7 @@ pub mod scenario;
 mod server;
 mod shard;
 mod socket;
+pub mod store;
 mod threshold;
 
 pub use api::host as api_host;

@@ -2,6 +2,7 @@
 
 use crate::dial::Target;
 use crate::scenario::Scenario;
+use crate::store::Place;
 use crate::threshold::Threshold;
 use std::path::PathBuf;
 
@@ -43,6 +44,8 @@ pub struct Options {
     pub thresholds: Vec<Threshold>,
     /// Where histograms go, second by second.
     pub histograms: Option<PathBuf>,
+    /// The store that the servers write to, to be read at the end.
+    pub store: Option<Place>,
 }
 
 impl Options {

@@ -19,6 +19,7 @@ fn report() -> Report {
     let all = measured();
     let fault = Fault {
         kind: FaultKind::Lost,
+        by: crate::judge::Witness::Clients,
         conversation: "single_1_2".into(),
         sender: Some(1),
         client_id: Some("<script>".into()),

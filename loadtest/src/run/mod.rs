@@ -15,6 +15,7 @@ use crate::plan::Plan;
 use crate::random::Random;
 use crate::report::Report;
 use crate::shard::World;
+use crate::store::{self, StoreError};
 use crate::{client::Shared, dial};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -39,6 +40,9 @@ pub enum RunError {
     /// The ledger can't be read back.
     #[error("cannot judge the ledger {0}: {1}")]
     Judge(String, LedgerError),
+    /// The store that was named can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// There are no threads, or no rings.
     #[error("cannot start the clients: {0}")]
     Start(String),
@@ -52,6 +56,8 @@ pub fn run(options: &Options) -> Result<Report, RunError> {
     options.check().map_err(RunError::Usage)?;
     let (shards, table) =
         dial::shards_needed(options.users.len(), options.shards).map_err(RunError::Usage)?;
+    // A run of an hour should not end with this.
+    options.store.as_ref().map_or(Ok(()), store::check)?;
     let interrupts = watch::interrupts().map_err(|error| RunError::Start(error.to_string()))?;
     let name = name();
     let groups = crew::make_groups(options)?;

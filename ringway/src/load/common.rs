@@ -6,9 +6,11 @@ use crate::token::expires_in;
 use anyhow::{Context, Result};
 use clap::Args;
 use loadtest::scenario::Scenario;
+use loadtest::store::Place;
 use loadtest::{Options, Target, Threshold, User};
 use protocol::UserId;
 use protocol::token::mint_hs256;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,6 +55,40 @@ pub(super) struct Common {
     /// What must hold at the end, such as 'persisted.p(99)<50ms' or 'lost==0'; may be given several times
     #[arg(long, value_name = "EXPR", value_parser = threshold)]
     threshold: Vec<Threshold>,
+    #[command(flatten)]
+    store: Store,
+}
+
+/// The store as a second witness.
+#[derive(Debug, Args)]
+pub(super) struct Store {
+    /// The store that the server writes to, read at the end and held against the ledger:
+    /// sqlite:DIR/ringway.db or mysql://user:password@host/database. Nothing is written to it
+    #[arg(long, value_name = "DSN")]
+    store: Option<Secret>,
+}
+
+/// A text that is not shown: clap would quote a wrong one, with its password.
+#[derive(Clone)]
+struct Secret(String);
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Store {
+    /// Where it is, if it was named.
+    pub(super) fn place(&self) -> Result<Option<Place>> {
+        Ok(self.store.as_ref().map(|text| text.0.parse()).transpose()?)
+    }
 }
 
 fn threshold(text: &str) -> Result<Threshold, String> {
@@ -76,6 +112,7 @@ impl Common {
             admins: self.admin.clone(),
             thresholds: self.threshold.clone(),
             histograms,
+            store: self.store.place()?,
         })
     }
 
