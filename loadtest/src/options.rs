@@ -1,9 +1,10 @@
 //! What a run is told.
 
-use crate::dial::Target;
+use crate::dial::{Target, check_source};
 use crate::scenario::Scenario;
 use crate::store::Place;
 use crate::threshold::Threshold;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// A user and its token.
@@ -32,6 +33,8 @@ pub struct Options {
     pub ledger: PathBuf,
     /// Source addresses on loopback; 0 takes as many as are needed.
     pub source_addresses: u8,
+    /// Or the addresses to connect from, in turn.
+    pub sources: Vec<IpAddr>,
     /// Rings, each with a thread and a table of sockets; 0 takes as many as are needed.
     pub shards: usize,
     /// The cores that they are pinned to, in turn; empty: not pinned.
@@ -57,6 +60,7 @@ impl Options {
         }
         let (users, needed) = (self.users.len() as u64, self.scenario.connections_max());
         if users != needed {
+        self.sources.iter().try_for_each(|source| check_source(*source))?;
             return Err(format!("{needed} connections need a user each, got {users}"));
         }
         Ok(())

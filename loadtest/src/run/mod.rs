@@ -16,7 +16,7 @@ use crate::random::Random;
 use crate::report::Report;
 use crate::shard::World;
 use crate::store::{self, StoreError};
-use crate::{client::Shared, dial};
+use crate::{client::Shared, dial, dial::Sources};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -74,8 +74,9 @@ pub fn run(options: &Options) -> Result<Report, RunError> {
         counters: Counters::default(),
     };
     let sources = match options.source_addresses {
-        0 => dial::sources_needed(options.users.len().div_ceil(options.targets.len())),
-        sources => sources,
+        _ if !options.sources.is_empty() => Sources::Given(options.sources.clone()),
+        0 => Sources::Loopback(dial::sources_needed(options.users.len().div_ceil(options.targets.len()))),
+        sources => Sources::Loopback(sources),
     };
     declare(&plan, &writer);
     let world = Arc::new(World {

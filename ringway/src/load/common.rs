@@ -11,6 +11,7 @@ use loadtest::{Options, Target, Threshold, User};
 use protocol::UserId;
 use protocol::token::mint_hs256;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,6 +41,9 @@ pub(super) struct Common {
     /// Source addresses 127.0.0.1, 127.0.0.2 … for a target on loopback [default: as ports require]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     source_addresses: u8,
+    /// Addresses of this machine to connect from, in turn, such as 10.0.0.2,10.0.0.3
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "source_addresses")]
+    source: Vec<IpAddr>,
     /// Threads of clients, each with its own ring and table of sockets [default: as the limit of open files requires]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     shards: usize,
@@ -132,6 +136,7 @@ impl Common {
             return Ok(users);
         }
         // Made by the server at its start: a key of one's own would only be refused later.
+            sources: self.source.clone(),
         anyhow::ensure!(
             self.data.join("dev.key").exists(),
             "{} holds no dev.key: --data must be the data directory of `ringway dev`, or give --tokens",
