@@ -1,6 +1,7 @@
 //! What a run is told.
 
 use crate::dial::{Target, check_source};
+use crate::progress::Progress;
 use crate::scenario::Scenario;
 use crate::store::Place;
 use crate::threshold::Threshold;
@@ -49,6 +50,8 @@ pub struct Options {
     pub histograms: Option<PathBuf>,
     /// The store that the servers write to, to be read at the end.
     pub store: Option<Place>,
+    /// How it shows how far it is.
+    pub progress: Progress,
 }
 
 impl Options {
@@ -58,9 +61,9 @@ impl Options {
         if self.targets.is_empty() {
             return Err("expected at least one target".to_owned());
         }
+        self.sources.iter().try_for_each(|source| check_source(*source))?;
         let (users, needed) = (self.users.len() as u64, self.scenario.connections_max());
         if users != needed {
-        self.sources.iter().try_for_each(|source| check_source(*source))?;
             return Err(format!("{needed} connections need a user each, got {users}"));
         }
         Ok(())

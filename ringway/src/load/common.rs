@@ -4,10 +4,10 @@ use crate::cli;
 use crate::data_dir::development_key;
 use crate::token::expires_in;
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use loadtest::scenario::Scenario;
 use loadtest::store::Place;
-use loadtest::{Options, Target, Threshold, User};
+use loadtest::{Options, Progress, Target, Threshold, User};
 use protocol::UserId;
 use protocol::token::mint_hs256;
 use std::fmt;
@@ -61,6 +61,32 @@ pub(super) struct Common {
     threshold: Vec<Threshold>,
     #[command(flatten)]
     store: Store,
+    /// How to show how far it is: auto redraws a few lines in place on a terminal (tui says the same), and
+    /// prints one line a second elsewhere, as plain does everywhere
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    progress: How,
+    /// No progress, as --progress none
+    #[arg(short, long, conflicts_with = "progress")]
+    quiet: bool,
+}
+
+/// How progress is shown, as flags have it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum How {
+    Auto,
+    Plain,
+    Tui,
+    None,
+}
+
+impl From<How> for Progress {
+    fn from(how: How) -> Self {
+        match how {
+            How::Auto | How::Tui => Self::Auto,
+            How::Plain => Self::Plain,
+            How::None => Self::None,
+        }
+    }
 }
 
 /// The store as a second witness.
@@ -110,6 +136,7 @@ impl Common {
             seed: self.seed,
             ledger: self.ledger.clone(),
             source_addresses: self.source_addresses,
+            sources: self.source.clone(),
             shards: self.shards,
             cores: self.cores.clone(),
             server_pids: self.server_pid.clone(),
@@ -117,6 +144,7 @@ impl Common {
             thresholds: self.threshold.clone(),
             histograms,
             store: self.store.place()?,
+            progress: if self.quiet { Progress::None } else { self.progress.into() },
         })
     }
 
@@ -136,7 +164,6 @@ impl Common {
             return Ok(users);
         }
         // Made by the server at its start: a key of one's own would only be refused later.
-            sources: self.source.clone(),
         anyhow::ensure!(
             self.data.join("dev.key").exists(),
             "{} holds no dev.key: --data must be the data directory of `ringway dev`, or give --tokens",
