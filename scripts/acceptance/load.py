@@ -251,6 +251,9 @@ def errors(tally, server, work):
     tally.check("a key that is not the server's: exit 69, cause and cure", code == UNAVAILABLE and "--data" in err, err)
     code, _, err = quick(server, work / "x.ledger", "-c", "9999999")
     tally.check("more connections than files: exit 64, cause and cure", code == USAGE and "ulimit" in err, err)
+    with Server(None, "--shards", "1", "--connections-max", "5") as full:
+        code, _, err = quick(full, work / "x.ledger", "-c", "20")
+    tally.check("a server that is full: exit 69, with its answer", code == UNAVAILABLE and "503" in err and "full" in err, err)
     (work / "no.ledger").write_text("hello\n")
     for path in ("no.ledger", "missing.ledger"):
         code, _, err = verify(work / path)

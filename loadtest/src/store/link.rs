@@ -156,7 +156,48 @@ async fn within<T>(
 
 #[cfg(test)]
 mod tests {
-    use super::{MYSQL_SCHEMA, SQLITE_SCHEMA};
+    use super::{MYSQL_SCHEMA, Open, SQLITE_SCHEMA, connect};
+    use crate::store::Place;
+    use sqlx::{ConnectOptions, Connection};
+
+    /// What a database says to a statement that would change it.
+    fn changed(place: &str, sql: &'static str) -> String {
+        let place: Place = place.parse().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let done = runtime.block_on(async {
+            match connect(&place).await.unwrap() {
+                Open::Sqlite(mut connection) => sqlx::query(sql).execute(&mut connection).await.map(drop),
+                Open::MySql(mut connection) => sqlx::query(sql).execute(&mut connection).await.map(drop),
+            }
+        });
+        done.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_connection_to_sqlite_cannot_write() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file.path());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut connection = options.connect().await.unwrap();
+            sqlx::query("CREATE TABLE messages (n)").execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        });
+        let told = changed(&format!("sqlite:{}", file.path().display()), "DELETE FROM messages");
+        assert!(told.contains("readonly"), "{told}");
+    }
+
+    #[test]
+    fn a_connection_to_mysql_cannot_write() {
+        let server = std::env::var("TEST_MYSQL").expect(
+            "TEST_MYSQL says where the tests find MySQL: run scripts/services up mysql, then \
+             export TEST_MYSQL=mysql://root@127.0.0.1:13306",
+        );
+        // A table that every server has.
+        let place = format!("{}/mysql", server.trim_end_matches('/'));
+        let told = changed(&place, "DELETE FROM help_topic WHERE FALSE");
+        assert!(told.contains("READ ONLY"), "{told}");
+    }
 
     /// Whoever changes the tables looks here whether the queries still say the same.
     #[test]
