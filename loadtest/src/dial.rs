@@ -82,8 +82,31 @@ pub(crate) fn shards_needed(connections: usize, asked: usize) -> Result<(usize, 
     ))
 }
 
+/// The addresses that clients connect from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sources {
+    /// So many of loopback.
+    Loopback(u8),
+    /// These.
+    Given(Vec<IpAddr>),
+}
+
+/// Why an address can't be connected from.
+pub(crate) fn check_source(address: IpAddr) -> Result<(), String> {
+    let bound = std::net::TcpListener::bind((address, 0)).map(drop);
+    bound.map_err(|error| format!("expected a --source of this machine, got {address} ({error})"))
+}
+
 /// The address that a user connects from; `None` lets the system choose.
-pub(crate) fn source(user_index: usize, sources: u8, to: &SocketAddr) -> Option<IpAddr> {
+pub(crate) fn source(user_index: usize, sources: &Sources, to: &SocketAddr) -> Option<IpAddr> {
+    let sources = match sources {
+        Sources::Given(given) => {
+            let mut fit = given.iter().filter(|from| from.is_ipv4() == to.is_ipv4());
+            let count = fit.clone().count();
+            return fit.nth(user_index.checked_rem(count)?).copied();
+        }
+        Sources::Loopback(sources) => *sources,
+    };
     (sources > 1 && to.ip().is_loopback() && to.is_ipv4()).then(|| {
         let last = 1 + (user_index % usize::from(sources)) as u8;
         IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
@@ -103,7 +126,7 @@ pub(crate) fn refused(url: String, code: u16) -> DialError {
 
 #[cfg(test)]
 mod tests {
-    use super::{SHARDS_MAX, shards_needed, source, sources_needed, target};
+    use super::{SHARDS_MAX, Sources, check_source, shards_needed, source, sources_needed, target};
 
     #[test]
     fn a_target_is_a_websocket_url() {
@@ -119,9 +142,29 @@ mod tests {
     fn more_connections_than_ports_come_from_several_addresses() {
         assert_eq!([100, 14_000, 14_001, 36_000].map(sources_needed), [1, 1, 2, 3]);
         let to = "127.0.0.1:1".parse().unwrap();
-        assert_eq!(source(1, 1, &to), None);
-        assert_eq!(source(3, 2, &to), Some("127.0.0.2".parse().unwrap()));
-        assert_eq!(source(3, 2, &"10.0.0.1:1".parse().unwrap()), None);
+        assert_eq!(source(1, &Sources::Loopback(1), &to), None);
+        assert_eq!(source(3, &Sources::Loopback(2), &to), Some("127.0.0.2".parse().unwrap()));
+        assert_eq!(source(3, &Sources::Loopback(2), &"10.0.0.1:1".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn addresses_that_were_given_are_taken_in_turn_as_far_as_they_can_reach_the_target() {
+        let given = Sources::Given(["10.0.0.2", "::1", "10.0.0.3"].map(|ip| ip.parse().unwrap()).into());
+        let from = |user, to: &str| source(user, &given, &to.parse().unwrap()).map(|ip| ip.to_string());
+        let four: Vec<_> = (0..3).filter_map(|user| from(user, "10.0.0.1:1")).collect();
+        assert_eq!(four, ["10.0.0.2", "10.0.0.3", "10.0.0.2"]);
+        assert_eq!(from(5, "[::1]:1").as_deref(), Some("::1"));
+        assert_eq!(
+            source(0, &Sources::Given(vec!["::1".parse().unwrap()]), &"10.0.0.1:1".parse().unwrap()),
+            None
+        );
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_refused_before_the_run() {
+        check_source("127.0.0.7".parse().unwrap()).unwrap();
+        let told = check_source("192.0.2.1".parse().unwrap()).unwrap_err();
+        assert!(told.contains("--source of this machine, got 192.0.2.1"), "{told}");
     }
 
     #[test]

@@ -31,10 +31,12 @@ pub mod scenario;
 mod server;
 mod shard;
 mod socket;
+pub mod store;
 mod threshold;
 
 pub use api::host as api_host;
 pub use dial::{SHARDS_MAX, Target, target};
 pub use options::{Options, User, users_of_tokens};
+pub use progress::Progress;
 pub use run::{RunError, run};
 pub use threshold::Threshold;

@@ -1,8 +1,11 @@
 //! What a run is told.
 
-use crate::dial::Target;
+use crate::dial::{Target, check_source};
+use crate::progress::Progress;
 use crate::scenario::Scenario;
+use crate::store::Place;
 use crate::threshold::Threshold;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// A user and its token.
@@ -31,6 +34,8 @@ pub struct Options {
     pub ledger: PathBuf,
     /// Source addresses on loopback; 0 takes as many as are needed.
     pub source_addresses: u8,
+    /// Or the addresses to connect from, in turn.
+    pub sources: Vec<IpAddr>,
     /// Rings, each with a thread and a table of sockets; 0 takes as many as are needed.
     pub shards: usize,
     /// The cores that they are pinned to, in turn; empty: not pinned.
@@ -43,6 +48,10 @@ pub struct Options {
     pub thresholds: Vec<Threshold>,
     /// Where histograms go, second by second.
     pub histograms: Option<PathBuf>,
+    /// The store that the servers write to, to be read at the end.
+    pub store: Option<Place>,
+    /// How it shows how far it is.
+    pub progress: Progress,
 }
 
 impl Options {
@@ -52,6 +61,7 @@ impl Options {
         if self.targets.is_empty() {
             return Err("expected at least one target".to_owned());
         }
+        self.sources.iter().try_for_each(|source| check_source(*source))?;
         let (users, needed) = (self.users.len() as u64, self.scenario.connections_max());
         if users != needed {
             return Err(format!("{needed} connections need a user each, got {users}"));

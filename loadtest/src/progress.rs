@@ -1,67 +1,94 @@
-//! One line a second on stderr: how far a run is.
+//! How far a run is, once a second on stderr.
+
+mod screen;
 
 use crate::interval::Interval;
 use crate::report::grouped;
+use screen::Screen;
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
-/// Columns of a terminal that doesn't tell.
-const COLUMNS: usize = 100;
-
-/// Shows how far a run is: on a terminal by rewriting one line, else by one line after the other.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    terminal: bool,
-    /// Whether a line stands there, to be wiped.
-    stands: bool,
+/// How a run shows how far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Progress {
+    /// As lines redrawn in place on a terminal, else as one line after the other.
+    #[default]
+    Auto,
+    /// As one line after the other.
+    Plain,
+    /// Not at all.
+    None,
 }
 
-/// What the line has beside the interval's figures.
+/// Shows how far a run is.
+#[derive(Debug)]
+pub(crate) enum Shown {
+    Screen(Screen),
+    Plain,
+    Nothing,
+}
+
+/// What is shown beside the interval's figures.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Totals {
     pub(crate) seconds: u64,
     pub(crate) users: u64,
+    pub(crate) sent: u64,
     pub(crate) persisted: u64,
     pub(crate) delivered: u64,
     pub(crate) errors: u64,
+    /// While messages go out.
+    pub(crate) left: Option<Left>,
 }
 
-impl Progress {
-    pub(crate) fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), stands: false }
-    }
+/// How long the sending will go on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Left {
+    /// Seconds of the phase.
+    pub(crate) phase_s: f64,
+    /// Seconds of all phases.
+    pub(crate) all_s: f64,
+    /// The share that has gone, 0 to 1.
+    pub(crate) gone: f64,
+}
 
-    pub(crate) fn show(&mut self, what: &str, totals: Totals, interval: &Interval) {
-        let line = line(what, totals, interval);
-        // Who closes stderr doesn't want to know.
-        let _ = if self.terminal {
-            self.stands = true;
-            let columns =
-                rustix::termios::tcgetwinsize(std::io::stderr()).map_or(COLUMNS, |size| size.ws_col.into());
-            let fits: String = line.chars().take(columns.max(20) - 1).collect();
-            write!(std::io::stderr(), "\r\x1b[K{fits}")
-        } else {
-            writeln!(std::io::stderr(), "{line}")
-        };
-    }
-
-    /// Leaves the line of a terminal.
-    pub(crate) fn end(&mut self) {
-        if std::mem::take(&mut self.stands) {
-            let _ = writeln!(std::io::stderr());
+impl Shown {
+    pub(crate) fn new(how: Progress) -> Self {
+        match how {
+            Progress::Auto => Screen::new().map_or(Self::Plain, Self::Screen),
+            Progress::Plain => Self::Plain,
+            Progress::None => Self::Nothing,
         }
     }
+
+    pub(crate) fn show(&self, what: &str, totals: Totals, interval: &Interval) {
+        match self {
+            Self::Screen(screen) => screen.show(what, totals, interval),
+            // Who closes stderr doesn't want to know.
+            Self::Plain => drop(writeln!(std::io::stderr(), "{}", line(what, totals, interval))),
+            Self::Nothing => {}
+        }
+    }
+
+    /// Wipes what stands on a terminal.
+    pub(crate) fn end(&mut self) {
+        *self = Self::Nothing;
+    }
+}
+
+/// What happened in so many seconds, a second.
+fn rate(n: u64, seconds: f64) -> String {
+    grouped((n as f64 / seconds.max(0.001)).round() as u64)
 }
 
 fn line(what: &str, totals: Totals, i: &Interval) -> String {
-    let Totals { seconds, users, persisted, delivered, errors } = totals;
-    let rate = |n: u64| grouped((n as f64 / i.seconds.max(0.001)).round() as u64);
+    let Totals { seconds, users, persisted, delivered, errors, .. } = totals;
     let mut line = format!("{seconds:>4} s {what}: {} of {} online", grouped(i.online), grouped(users));
     let more = write!(
         line,
         ", {}/s sent, {}/s persisted, {} in flight, p50 {:.1} p99 {:.1} ms, persisted {}, delivered {}, errors {}, lag {:.1} ms",
-        rate(i.sent),
-        rate(i.persisted),
+        rate(i.sent, i.seconds),
+        rate(i.persisted, i.seconds),
         grouped(i.in_flight),
         i.delivered_ms.p50,
         i.delivered_ms.p99,
@@ -95,7 +122,15 @@ mod tests {
             lag_max_ms: 0.26,
             ..Interval::default()
         };
-        let totals = Totals { seconds: 7, users: 1_200, persisted: 9_000, delivered: 8_000, errors: 3 };
+        let totals = Totals {
+            seconds: 7,
+            users: 1_200,
+            sent: 9_100,
+            persisted: 9_000,
+            delivered: 8_000,
+            errors: 3,
+            left: None,
+        };
         assert_eq!(
             line("hold 1/2", totals, &interval),
             "   7 s hold 1/2: 1,000 of 1,200 online, 1,500/s sent, 1,000/s persisted, 1,000 in flight, p50 1.0 p99 20.0 ms, \

@@ -4,31 +4,32 @@
 //! that has arrived: who registered too late for a message finds it by the `sync` that follows
 //! `connected`. While the directory does not answer, acks go out and messages wait, to a bound.
 
+mod batch;
 mod held;
 mod texts;
 mod waiting;
 
+pub use batch::{Audience, Batch};
+
 use crate::clock;
-use crate::decide::{Decision, Known, WorldRates};
+use crate::decide::{Decision, WorldRates};
 use crate::failpoint::{self, Step};
 use crate::fanout::{LargeMessage, TaskSink};
-use crate::handoff::{self, Weighed};
+use crate::handoff;
 use crate::history;
 use crate::outbound::{Outbound, Outboxes};
 use crate::progress::Progress;
 use crate::stats::Stats;
-use crate::store::{Membership, entitled};
+use crate::store::entitled;
 use bus::directory::{Directory, DirectoryError, LiveGateway, Memory, PerShard, Routes};
 use bus::hot::{HotMessage, HotSet};
 use bus::{Downlink, Parker, Polled, RouteChange, RouteSource};
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use held::Tickets;
 use protocol::record::{DownstreamEntry, EntryKind, Targets, UpstreamRecord};
-use protocol::{ConversationId, SessionRef, UnixMs, UserId};
+use protocol::{ConversationId, SessionRef, UserId};
 use protocol::{event, hop};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use texts::{message, reason};
 use tracing::Level;
 use waiting::Waiting;
@@ -42,61 +43,6 @@ const RETRY_MS: u64 = 100;
 /// How long the end waits for delivery reports and the directory, ms. What is not done by then is
 /// distributed again by whoever goes on.
 const END_WAIT_MS: u64 = 5_000;
-
-/// A committed batch.
-#[derive(Debug)]
-pub struct Batch {
-    /// What came.
-    pub records: Vec<Polled<UpstreamRecord>>,
-    /// What became of each.
-    pub decisions: Vec<Decision>,
-    /// Who is in the groups written into, as it was at COMMIT.
-    pub groups: HashMap<ConversationId, Audience, RandomState>,
-    /// The offset after the last one of each partition.
-    pub ends: Vec<(u16, u64)>,
-    /// When it was taken from the road.
-    pub taken_at: UnixMs,
-    /// When it was committed.
-    pub committed_at: UnixMs,
-    /// The same, for how long it took from there.
-    pub committed: Instant,
-}
-
-impl Weighed for Batch {
-    /// Its records and the members of its groups, which are shared with what the persister keeps warm.
-    fn bytes(&self) -> usize {
-        let records: usize = self.records.iter().map(|polled| polled.record.bytes()).sum();
-        let members = |audience: &Audience| match audience {
-            Audience::Members(members) => size_of_val::<[UserId]>(members),
-            Audience::Windows(members) => size_of_val::<[Membership]>(members),
-            Audience::Large => 0,
-        };
-        let groups: usize = self.groups.values().map(members).sum();
-        size_of::<Self>() + records + self.decisions.len() * size_of::<Decision>() + groups
-    }
-}
-
-impl Batch {
-    /// The messages that recipients are to be told of.
-    fn stored(&self) -> impl Iterator<Item = (&UpstreamRecord, &Known)> {
-        self.records.iter().zip(&self.decisions).filter_map(|(polled, decision)| match decision {
-            Decision::Insert(known) | Decision::Replay(known) => Some((&polled.record, known)),
-            Decision::Repeat(_) | Decision::Refuse(_) | Decision::Skip => None,
-        })
-    }
-}
-
-/// Who is in a group.
-#[derive(Debug, Clone)]
-pub enum Audience {
-    /// These.
-    Members(Arc<[UserId]>),
-    /// Each within their window: something of the batch was persisted before, and members may have
-    /// come and gone since.
-    Windows(Arc<[Membership]>),
-    /// Too many: they are reached by bucket ranges.
-    Large,
-}
 
 /// Route changes of the same process, and the directory that they are kept in.
 pub struct LocalRoutes {

@@ -1,5 +1,5 @@
 """`ringway load`: a quick run is clean, also over a kill -9; a spoilt ledger is not, and names the message."""
-import asyncio, contextlib, json, pathlib, random, re, signal, subprocess, threading, time
+import asyncio, contextlib, json, pathlib, random, re, signal, sqlite3, subprocess, threading, time
 
 import websockets
 from common import BINARY, Server, Tally
@@ -110,6 +110,42 @@ def spoilt(tally, ledger):
     tally.check("a ledger cut off is not clean", *named(ledger, lines[:-1], "truncated", "end"))
 
 
+def joined(tally, server, work):
+    """The rows are a second witness: what is changed in them is found, and named by its message."""
+    ledger, path = work / "joined.ledger", pathlib.Path(server.data) / "ringway.db"
+    store = f"sqlite:{path}"
+    code, out, err = quick(server, ledger, "-c", "20", "-R", "100", "-d", "3s", "--store", store)
+    tally.check("a run joined with the store is clean, and says what it read", code == CLEAN and
+                f"the store {store} has 300 rows of 10 conversations" in out, out + err)
+    tally.equal("verify --store says the same", verify(ledger, "--store", store)[0], CLEAN)
+    acked = [r["ack"] for r in map(lambda line: json.loads(line).get("r", {}), ledger.read_text().splitlines()) if "ack" in r]
+    gone, other = random.Random(7).sample(acked, 2)
+    with contextlib.closing(sqlite3.connect(path, timeout=30)) as rows:
+        of = lambda ack: (ack["conv"].encode(), ack["seq"])
+        rows.execute("UPDATE messages SET content = content || '!' WHERE conversation_id = ? AND seq_id = ?", of(other))
+        rows.execute("DELETE FROM messages WHERE conversation_id = ? AND seq_id = ?", of(gone))
+        rows.commit()
+    code, out, _ = verify(ledger, "--json", "--store", store)
+    faults = {(f["kind"], f["by"], f.get("client_id")) for f in json.loads(out)["faults"]}
+    tally.equal("a row deleted and a content changed are found, and by whom it is told", (code, faults),
+                (NOT_CLEAN, {("lost", "store", gone["msg"]), ("gap", "store", None), ("altered", "store", other["msg"])}))
+    code, out, _ = verify(ledger, "--store", store)
+    tally.check("the text names them", code == NOT_CLEAN and f"lost: {gone['conv']} {gone['msg']}" in out and "by the store" in out, out)
+    tally.equal("the ledger alone is as clean as before", verify(ledger)[0], CLEAN)
+    for place, words in ((f"sqlite:{work}/no.db", "cannot read the store"), ("mysql://u:secret@127.0.0.1:1/x", "mysql://127.0.0.1:1/x")):
+        code, out, err = verify(ledger, "--store", place)
+        tally.check(f"a store that is not there: exit 69, {words!r}, and no password", code == UNAVAILABLE and words in err and
+                    "secret" not in out + err, err)
+    code, out, err = verify(ledger, "--store", "postgres://u:secret@h/x")
+    tally.check("a store that is none: exit 64, with what is expected, and no password", code == USAGE and "sqlite:" in err and
+                "secret" not in out + err, err)
+    with contextlib.closing(sqlite3.connect(work / "empty.db")) as rows:
+        rows.execute("CREATE TABLE other (n)")
+        rows.commit()
+    code, _, err = quick(server, ledger, "-c", "2", "-d", "60s", "--store", f"sqlite:{work}/empty.db")
+    tally.check("another's database: exit 69 before the run begins", code == UNAVAILABLE and "no table" in err, err)
+
+
 class Liar:
     """Stands between the clients and the server, and lies about one message."""
 
@@ -215,6 +251,9 @@ def errors(tally, server, work):
     tally.check("a key that is not the server's: exit 69, cause and cure", code == UNAVAILABLE and "--data" in err, err)
     code, _, err = quick(server, work / "x.ledger", "-c", "9999999")
     tally.check("more connections than files: exit 64, cause and cure", code == USAGE and "ulimit" in err, err)
+    with Server(None, "--shards", "1", "--connections-max", "5") as full:
+        code, _, err = quick(full, work / "x.ledger", "-c", "20")
+    tally.check("a server that is full: exit 69, with its answer", code == UNAVAILABLE and "503" in err and "full" in err, err)
     (work / "no.ledger").write_text("hello\n")
     for path in ("no.ledger", "missing.ledger"):
         code, _, err = verify(work / path)
@@ -233,6 +272,7 @@ def main():
         work.mkdir()
         ledger = a_clean_run(tally, server, work)
         spoilt(tally, ledger)
+        joined(tally, server, work)
         groups(tally, server, work)
         killed(tally, server, work)
         without_reconnect(tally, server, work)

@@ -74,6 +74,9 @@ def paused(tally, server, work):
     print(out)
     tally.equal("a pause of 2 s loses nothing", process.returncode, CLEAN) or print(err)
     latency = report_of(work)["latencies"]["persisted"]
+    for name, words in (("due", "when it was due"), ("begun", "when it went out")):
+        spectrum = "  ".join(f"{at} {latency[name][at]:.1f}" for at in ("p50", "p90", "p95", "p99", "p999", "max"))
+        print(f"  persisted, ms from {words:<18} {spectrum}")
     tally.check("from due, 2 s of 12 stand in the spectrum: p99 above 1 s", latency["due"]["p99"] > 1_000, latency)
     tally.check("from when messages went out they hide: p99 is a small part of that",
                 latency["begun"]["p99"] < 500 < latency["begun"]["max"], latency)

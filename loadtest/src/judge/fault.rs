@@ -1,5 +1,6 @@
 //! What can be wrong with a run, and with its ledger.
 
+use super::StoreRead;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -49,11 +50,24 @@ impl fmt::Display for FaultKind {
     }
 }
 
+/// Who says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Witness {
+    /// The clients, by what they sent and saw.
+    #[default]
+    Clients,
+    /// The store, by its rows.
+    Store,
+}
+
 /// One fault, with the message it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// What.
     pub kind: FaultKind,
+    /// Who says so.
+    pub by: Witness,
     /// In which conversation.
     pub conversation: String,
     /// Who sent the message.
@@ -81,7 +95,10 @@ impl fmt::Display for Fault {
         if let Some(seq) = self.seq {
             write!(f, " seq {seq}")?;
         }
-        write!(f, ": {}", self.detail)
+        match self.by {
+            Witness::Clients => write!(f, ": {}", self.detail),
+            Witness::Store => write!(f, ": by the store: {}", self.detail),
+        }
     }
 }
 
@@ -158,6 +175,9 @@ pub struct Verdict {
     pub counts: BTreeMap<FaultKind, u64>,
     /// The faults, up to [`FAULTS_MAX`].
     pub faults: Vec<Fault>,
+    /// What was read of the store, if the ledger was joined with one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreRead>,
     /// How many lines are damaged.
     pub damaged: u64,
     /// The damaged lines, up to [`FAULTS_MAX`].
@@ -175,7 +195,8 @@ impl Verdict {
     /// A run that was cut short need not have settled.
     pub(crate) fn is_clean(&self) -> bool {
         let settled = self.incomplete || (self.settled && self.undecided == 0);
-        settled && self.damaged == 0 && self.counts.is_empty()
+        let read = self.store.as_ref().is_none_or(|store| store.unread.is_none());
+        settled && read && self.damaged == 0 && self.counts.is_empty()
     }
 
     /// How many of that kind.

@@ -1,6 +1,7 @@
 //! What can only be said at the end of a ledger: what is missing.
 
-use super::{Damage, DamageKind, Fault, FaultKind, Judge, Received, Verdict};
+use super::messages::Message;
+use super::{Damage, DamageKind, Fault, FaultKind, Judge, Received, Verdict, Witness};
 use crate::ledger::End;
 use crate::ranges::Ranges;
 
@@ -21,7 +22,10 @@ impl Judge {
             self.check_lost(at, end.quiet);
         }
         self.check_gaps();
-        self.check_order();
+        self.check_order(Witness::Clients, |_, message| message.place().map(|place| place.seq));
+        if self.verdict.store.as_ref().is_some_and(|store| store.unread.is_none()) {
+            self.finish_rows();
+        }
         self.verdict.clean = self.verdict.is_clean();
         self.verdict
     }
@@ -133,6 +137,7 @@ impl Judge {
                 };
                 let fault = Fault {
                     kind: FaultKind::Gap,
+                    by: Witness::Clients,
                     conversation: name.to_string(),
                     sender: None,
                     client_id: None,
@@ -144,12 +149,13 @@ impl Judge {
         }
     }
 
-    /// Each sender's messages have their seqs in the order in which they were sent.
-    fn check_order(&mut self) {
+    /// Each sender's messages have their seqs, as that witness tells them, in the order in which they
+    /// were sent.
+    pub(super) fn check_order(&mut self, by: Witness, seq_of: impl Fn(u32, &Message) -> Option<u64>) {
         let mut sent: Vec<(u32, u64, u64, u32)> = (0..self.messages.len())
             .filter_map(|at| {
                 let message = self.messages.get(at);
-                let seq = message.place()?.seq;
+                let seq = seq_of(at, message)?;
                 message.sent.then_some((message.conversation, message.sender, seq, at))
             })
             .collect();
@@ -164,7 +170,10 @@ impl Judge {
             if let Some((_, _, seq, other)) = before.filter(|_| earliest > latest) {
                 let other = self.messages.get(other);
                 let detail = format!("sent before {}, which has seq {seq}", self.messages.id(other));
-                self.fault(FaultKind::Reordered, at, detail);
+                match by {
+                    Witness::Clients => self.fault(FaultKind::Reordered, at, detail),
+                    Witness::Store => self.fault_of_row(FaultKind::Reordered, conv, at, message.2, detail),
+                }
                 // From here on anew, or all that follow would be told of too.
                 newest = Some(message);
             } else if before.is_none() || self.messages.get(at).order.0 >= earliest {

@@ -117,8 +117,12 @@ impl Messages {
         (owner != at).then_some(owner)
     }
 
+    pub(super) fn index_at_seq(&self, conversation: u32, seq: u64) -> Option<u32> {
+        self.by_seq.get(&(conversation, seq)).copied()
+    }
+
     pub(super) fn at_seq(&self, conversation: u32, seq: u64) -> Option<&Message> {
-        self.by_seq.get(&(conversation, seq)).map(|at| self.get(*at))
+        self.index_at_seq(conversation, seq).map(|at| self.get(at))
     }
 
     /// Whether nothing of that kind was said of the message before.

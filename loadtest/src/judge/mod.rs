@@ -1,14 +1,18 @@
-//! The judge: a pure function from a ledger to a [`Verdict`]. It knows the ledger and nothing else.
+//! The judge: a pure function from a ledger, and from the rows of a store if there are any, to a
+//! [`Verdict`]. It knows these and nothing else.
 
 mod fault;
 mod finish;
 mod messages;
+mod rows;
 
-pub use fault::{Damage, DamageKind, FAULTS_MAX, Fault, FaultKind, KINDS, Verdict};
+pub use fault::{Damage, DamageKind, FAULTS_MAX, Fault, FaultKind, KINDS, Verdict, Witness};
+pub use rows::{Row, StoreRead};
 
 use crate::ledger::reader::{LedgerError, read};
 use crate::ledger::{End, Header, Record, Via};
 use crate::ranges::Ranges;
+use crate::store::Place;
 use foldhash::fast::RandomState;
 use messages::{MessageAt, Messages};
 use std::collections::{HashMap, HashSet};
@@ -70,6 +74,8 @@ pub struct Judge {
     taken: u64,
     /// Sessions in which a message was refused for now.
     refusing: HashSet<u64>,
+    /// What the store has, once it is asked.
+    rows: rows::Rows,
     verdict: Verdict,
     read: End,
     end: Option<End>,
@@ -77,9 +83,20 @@ pub struct Judge {
 
 /// Judges a ledger.
 pub fn judge(input: impl BufRead) -> Result<(Option<Header>, Verdict), LedgerError> {
+    judge_with(input, None)
+}
+
+/// Judges a ledger, and with it the store that the messages went to, if one is named.
+pub fn judge_with(
+    input: impl BufRead,
+    store: Option<&Place>,
+) -> Result<(Option<Header>, Verdict), LedgerError> {
     let mut judge = Judge::default();
     let (header, damages) = read(input, |record| judge.take(record))?;
     let at_least_once = header.as_ref().is_some_and(|header| header.at_least_once);
+    if let Some(place) = store {
+        judge.join(place);
+    }
     let mut verdict = judge.finish(damages.is_empty(), at_least_once);
     for damage in damages {
         verdict.damage(damage);
@@ -160,6 +177,7 @@ impl Judge {
                 conversation.base = Some(base.min(seq));
                 self.verdict.fault(Fault {
                     kind: FaultKind::Gap,
+                    by: Witness::Clients,
                     conversation: conv.to_owned(),
                     sender: None,
                     client_id: None,
@@ -322,6 +340,7 @@ impl Judge {
         let message = self.messages.get(at);
         let fault = Fault {
             kind,
+            by: Witness::Clients,
             conversation: self.conversations[message.conversation as usize].name.to_string(),
             sender: Some(message.sender),
             client_id: Some(self.messages.id(message).to_owned()),

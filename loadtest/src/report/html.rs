@@ -352,6 +352,17 @@ fn judgement(page: &mut String, r: &Report) {
     for why in [&o.first_drop, &o.first_error].into_iter().flatten() {
         put(page, format_args!("<p class=\"soft\">first: {}</p>", escape(why)));
     }
+    if let Some(store) = &v.store {
+        let unread =
+            store.unread.as_ref().map_or(String::new(), |why| format!(", not read to its end: {why}"));
+        let text = format!(
+            "store {}: {} rows of {} conversations{unread}",
+            store.place,
+            grouped(store.rows),
+            grouped(store.conversations)
+        );
+        put(page, format_args!("<p class=\"soft\">{}</p>", escape(&text)));
+    }
     put(
         page,
         format_args!(

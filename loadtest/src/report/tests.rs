@@ -2,7 +2,7 @@
 
 use super::{Observed, Quantiles, Report, VERSION, html, latencies};
 use crate::interval::{Interval, Short};
-use crate::judge::{Fault, FaultKind, Verdict};
+use crate::judge::{Fault, FaultKind, StoreRead, Verdict, Witness};
 use crate::measure::{Latencies, Measure, Sample};
 use crate::server::{HopReport, ServerReport};
 use crate::threshold::Threshold;
@@ -19,6 +19,7 @@ fn report() -> Report {
     let all = measured();
     let fault = Fault {
         kind: FaultKind::Lost,
+        by: Witness::Clients,
         conversation: "single_1_2".into(),
         sender: Some(1),
         client_id: Some("<script>".into()),
@@ -29,6 +30,7 @@ fn report() -> Report {
         persisted: 7,
         counts: [(FaultKind::Lost, 1)].into(),
         faults: vec![fault],
+        store: Some(StoreRead { place: "sqlite:<x>".into(), conversations: 3, rows: 1_234, unread: None }),
         ..Verdict::default()
     };
     let second = |end_s: f64| Interval {
@@ -120,6 +122,7 @@ fn the_page_names_what_is_wrong_and_nothing_of_it_is_markup() {
     for told in ["NOT CLEAN", "persisted, from begun", "Server CPU", "commit", "lost==0", "error BUSY 2"] {
         assert!(page.contains(told), "{told}");
     }
+    assert!(page.contains("store sqlite:&lt;x&gt;: 1,234 rows of 3 conversations"), "{page}");
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
 }
 
@@ -131,6 +134,7 @@ fn the_text_has_both_beginnings_and_every_threshold() {
         "threshold FAILS: lost==0 (1.000)",
         "hop commit: mean 1.250 ms, p50 ≤ 1",
         "12.5 µs",
+        "the store sqlite:<x> has 1,234 rows of 3 conversations",
     ] {
         assert!(text.contains(told), "{told}: {text}");
     }

@@ -206,6 +206,13 @@ fn write_summary(text: &mut String, v: &Verdict, ledger: &str) -> fmt::Result {
         write!(text, " {kind} {}  ", grouped(v.count(kind)))?;
     }
     writeln!(text, " damaged lines {}", grouped(v.damaged))?;
+    if let Some(store) = &v.store {
+        let (rows, conversations) = (grouped(store.rows), grouped(store.conversations));
+        writeln!(text, "  the store {} has {rows} rows of {conversations} conversations", store.place)?;
+        if let Some(why) = &store.unread {
+            writeln!(text, "  THE STORE WAS NOT READ TO ITS END: {why}")?;
+        }
+    }
     for damage in v.damages.iter().take(NAMED_MAX) {
         writeln!(text, "    {damage}")?;
     }
@@ -234,7 +241,7 @@ fn write_summary(text: &mut String, v: &Verdict, ledger: &str) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::{grouped, summary};
-    use crate::judge::{Fault, FaultKind, Verdict};
+    use crate::judge::{Fault, FaultKind, Verdict, Witness};
 
     #[test]
     fn digits_come_in_threes() {
@@ -246,6 +253,7 @@ mod tests {
     fn the_text_names_some_faults_and_says_how_many_more_there_are() {
         let fault = Fault {
             kind: FaultKind::Lost,
+            by: Witness::Store,
             conversation: "single_1_2".into(),
             sender: Some(1),
             client_id: Some("r-1-1".into()),
@@ -255,7 +263,7 @@ mod tests {
         let verdict =
             Verdict { faults: vec![fault; 30], counts: [(FaultKind::Lost, 30)].into(), ..Verdict::default() };
         let text = summary(&verdict, "x.ledger");
-        assert!(text.contains("lost: single_1_2 r-1-1 from 1 seq 3: gone"), "{text}");
+        assert!(text.contains("lost: single_1_2 r-1-1 from 1 seq 3: by the store: gone"), "{text}");
         assert!(text.contains("and 10 more") && text.contains("NOT CLEAN"), "{text}");
     }
 }

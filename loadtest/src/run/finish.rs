@@ -2,7 +2,7 @@
 
 use super::lead::Led;
 use super::{RunError, load};
-use crate::judge::judge;
+use crate::judge::judge_with;
 use crate::ledger::writer::Writer;
 use crate::ledger::{End, Header};
 use crate::measure::{Latencies, Measure};
@@ -30,7 +30,7 @@ pub(super) fn finish(
     let end = End { interrupted: led.interrupted, settled: led.settled, quiet: led.quiet, ..End::default() };
     let all = writer.finish(end).map_err(|error| RunError::Write(ledger.clone(), error))?;
     let file = File::open(&options.ledger).map_err(|error| RunError::Judge(ledger.clone(), error.into()))?;
-    let judged = judge(BufReader::with_capacity(1 << 20, file));
+    let judged = judge_with(BufReader::with_capacity(1 << 20, file), options.store.as_ref());
     let (_, verdict) = judged.map_err(|error| RunError::Judge(ledger.clone(), error))?;
     let scenario = &options.scenario;
     let seconds = led.sending.as_secs_f64().max(0.001);

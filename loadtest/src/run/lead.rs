@@ -1,7 +1,7 @@
 //! Leads the clients through a run: connect, phases, settle, read back, leave.
 
 use super::crew::Crew;
-use super::watch::{LOOK, Watch};
+use super::watch::{LOOK, Span, Watch};
 use super::{RunError, load};
 use crate::counters::Counters;
 use crate::course::{Step, first_measured};
@@ -220,6 +220,9 @@ impl Lead<'_> {
             self.world.course.begin(phase, start_us);
             self.watch.phase = phase + 1;
             let end_us = start_us + (curve.seconds * 1e6) as u64;
+            let later: f64 = curves[phase + 1..].iter().map(|curve| curve.seconds).sum();
+            let last_us = end_us + (later * 1e6) as u64;
+            self.watch.span = Some(Span { first_us, phase_end_us: end_us, end_us: last_us });
             let what = format!("{kind} {}/{}", phase + 1, curves.len());
             let waited = self.until(&what, end_us)?;
             let seconds = (self.world.now_us().min(end_us).saturating_sub(start_us)) as f64 / 1e6;
@@ -243,7 +246,7 @@ impl Lead<'_> {
                 start_us = start_us.max(self.world.now_us() + BREATH_US);
             }
         }
-        self.watch.phase = 0;
+        (self.watch.phase, self.watch.span) = (0, None);
         Ok(())
     }
 

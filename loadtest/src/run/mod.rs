@@ -15,7 +15,8 @@ use crate::plan::Plan;
 use crate::random::Random;
 use crate::report::Report;
 use crate::shard::World;
-use crate::{client::Shared, dial};
+use crate::store::{self, StoreError};
+use crate::{client::Shared, dial, dial::Sources};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -39,6 +40,9 @@ pub enum RunError {
     /// The ledger can't be read back.
     #[error("cannot judge the ledger {0}: {1}")]
     Judge(String, LedgerError),
+    /// The store that was named can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// There are no threads, or no rings.
     #[error("cannot start the clients: {0}")]
     Start(String),
@@ -52,6 +56,8 @@ pub fn run(options: &Options) -> Result<Report, RunError> {
     options.check().map_err(RunError::Usage)?;
     let (shards, table) =
         dial::shards_needed(options.users.len(), options.shards).map_err(RunError::Usage)?;
+    // A run of an hour should not end with this.
+    options.store.as_ref().map_or(Ok(()), store::check)?;
     let interrupts = watch::interrupts().map_err(|error| RunError::Start(error.to_string()))?;
     let name = name();
     let groups = crew::make_groups(options)?;
@@ -68,8 +74,9 @@ pub fn run(options: &Options) -> Result<Report, RunError> {
         counters: Counters::default(),
     };
     let sources = match options.source_addresses {
-        0 => dial::sources_needed(options.users.len().div_ceil(options.targets.len())),
-        sources => sources,
+        _ if !options.sources.is_empty() => Sources::Given(options.sources.clone()),
+        0 => Sources::Loopback(dial::sources_needed(options.users.len().div_ceil(options.targets.len()))),
+        sources => Sources::Loopback(sources),
     };
     declare(&plan, &writer);
     let world = Arc::new(World {

@@ -5,7 +5,7 @@ use crate::interval::{Interval, Intervals};
 use crate::ledger::writer::Writer;
 use crate::measure::Latencies;
 use crate::options::Options;
-use crate::progress::{Progress, Totals};
+use crate::progress::{Left, Shown, Totals};
 use crate::report::HistogramLog;
 use crate::server::{self, Hops, Usage};
 use crate::shard::World;
@@ -38,11 +38,30 @@ pub(super) fn interrupts() -> io::Result<Arc<AtomicU64>> {
     Ok(count)
 }
 
+/// Times of the sending, microseconds since the run began.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    /// When the first message is due.
+    pub(super) first_us: u64,
+    /// When the phase that goes on ends, and when the last does.
+    pub(super) phase_end_us: u64,
+    pub(super) end_us: u64,
+}
+
+impl Span {
+    fn left(self, now_us: u64) -> Left {
+        let seconds = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e6;
+        let all_s = seconds(now_us, self.end_us);
+        let gone = 1.0 - all_s / seconds(self.first_us, self.end_us).max(1e-6);
+        Left { phase_s: seconds(now_us, self.phase_end_us), all_s, gone }
+    }
+}
+
 /// What was seen of a run.
 pub(super) struct Watch {
     world: Arc<World>,
     interrupts: Arc<AtomicU64>,
-    progress: Progress,
+    progress: Shown,
     making: Intervals,
     latencies: Latencies,
     log: Option<(PathBuf, HistogramLog)>,
@@ -53,6 +72,8 @@ pub(super) struct Watch {
     last_us: u64,
     /// The phase that goes on, from 1; 0 if none does.
     pub(super) phase: usize,
+    /// The sending, while it goes on.
+    pub(super) span: Option<Span>,
     pub(super) intervals: Vec<Interval>,
 }
 
@@ -79,7 +100,7 @@ impl Watch {
         };
         Ok(Self {
             interrupts,
-            progress: Progress::new(),
+            progress: Shown::new(options.progress),
             making: Intervals::default(),
             latencies: Latencies::default(),
             log,
@@ -88,6 +109,7 @@ impl Watch {
             usage_before,
             last_us: 0,
             phase: 0,
+            span: None,
             intervals: vec![],
             world,
         })
@@ -120,9 +142,11 @@ impl Watch {
         let totals = Totals {
             seconds: now_us / 1_000_000,
             users: self.world.plan.users.len() as u64,
+            sent: counters.sent.load(Relaxed),
             persisted: counters.persisted.load(Relaxed),
             delivered: counters.delivered.load(Relaxed),
             errors: counters.errors().values().sum(),
+            left: self.span.map(|span| span.left(now_us)),
         };
         self.progress.show(what, totals, &interval);
         if let Some((path, log)) = &mut self.log {
@@ -136,7 +160,7 @@ impl Watch {
         Ok(())
     }
 
-    /// The last interval, and the end of the line that stands.
+    /// The last interval, and the end of what stands on a terminal.
     pub(super) fn end(&mut self, writer: &Writer) -> Result<(), RunError> {
         self.interval("done", writer)?;
         self.progress.end();

@@ -9,7 +9,7 @@ mod talking;
 
 use crate::client::{Client, Shared};
 use crate::course::{Course, Step};
-use crate::dial::{Target, source};
+use crate::dial::{Sources, Target, source};
 use crate::ledger::writer::{Gone, Scribe};
 use crate::plan::Plan;
 use crate::random::Random;
@@ -45,8 +45,8 @@ pub(crate) struct World {
     pub(crate) course: Course,
     pub(crate) shared: Arc<Shared>,
     pub(crate) targets: Vec<Target>,
-    /// Source addresses on loopback.
-    pub(crate) sources: u8,
+    /// Where from.
+    pub(crate) sources: Sources,
     pub(crate) shards: usize,
     pub(crate) started: Instant,
 }
@@ -244,7 +244,7 @@ impl<R: Dial> Shard<R> {
     fn way(&self, slot: u32) -> Call {
         let member = &self.members[slot as usize];
         let to = self.target(slot).address;
-        let from = source(member.user as usize / self.world.targets.len(), self.world.sources, &to);
+        let from = source(member.user as usize / self.world.targets.len(), &self.world.sources, &to);
         Call { to, from, receive_buffer_bytes: member.slow.then_some(SLOW_BUFFER_BYTES) }
     }
 }

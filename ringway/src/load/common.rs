@@ -4,11 +4,14 @@ use crate::cli;
 use crate::data_dir::development_key;
 use crate::token::expires_in;
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use loadtest::scenario::Scenario;
-use loadtest::{Options, Target, Threshold, User};
+use loadtest::store::Place;
+use loadtest::{Options, Progress, Target, Threshold, User};
 use protocol::UserId;
 use protocol::token::mint_hs256;
+use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +41,9 @@ pub(super) struct Common {
     /// Source addresses 127.0.0.1, 127.0.0.2 … for a target on loopback [default: as ports require]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     source_addresses: u8,
+    /// Addresses of this machine to connect from, in turn, such as 10.0.0.2,10.0.0.3
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "source_addresses")]
+    source: Vec<IpAddr>,
     /// Threads of clients, each with its own ring and table of sockets [default: as the limit of open files requires]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     shards: usize,
@@ -53,6 +59,66 @@ pub(super) struct Common {
     /// What must hold at the end, such as 'persisted.p(99)<50ms' or 'lost==0'; may be given several times
     #[arg(long, value_name = "EXPR", value_parser = threshold)]
     threshold: Vec<Threshold>,
+    #[command(flatten)]
+    store: Store,
+    /// How to show how far it is: auto redraws a few lines in place on a terminal (tui says the same), and
+    /// prints one line a second elsewhere, as plain does everywhere
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    progress: How,
+    /// No progress, as --progress none
+    #[arg(short, long, conflicts_with = "progress")]
+    quiet: bool,
+}
+
+/// How progress is shown, as flags have it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum How {
+    Auto,
+    Plain,
+    Tui,
+    None,
+}
+
+impl From<How> for Progress {
+    fn from(how: How) -> Self {
+        match how {
+            How::Auto | How::Tui => Self::Auto,
+            How::Plain => Self::Plain,
+            How::None => Self::None,
+        }
+    }
+}
+
+/// The store as a second witness.
+#[derive(Debug, Args)]
+pub(super) struct Store {
+    /// The store that the server writes to, read at the end and held against the ledger:
+    /// sqlite:DIR/ringway.db or mysql://user:password@host/database. Nothing is written to it
+    #[arg(long, value_name = "DSN")]
+    store: Option<Secret>,
+}
+
+/// A text that is not shown: clap would quote a wrong one, with its password.
+#[derive(Clone)]
+struct Secret(String);
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Store {
+    /// Where it is, if it was named.
+    pub(super) fn place(&self) -> Result<Option<Place>> {
+        Ok(self.store.as_ref().map(|text| text.0.parse()).transpose()?)
+    }
 }
 
 fn threshold(text: &str) -> Result<Threshold, String> {
@@ -70,12 +136,15 @@ impl Common {
             seed: self.seed,
             ledger: self.ledger.clone(),
             source_addresses: self.source_addresses,
+            sources: self.source.clone(),
             shards: self.shards,
             cores: self.cores.clone(),
             server_pids: self.server_pid.clone(),
             admins: self.admin.clone(),
             thresholds: self.threshold.clone(),
             histograms,
+            store: self.store.place()?,
+            progress: if self.quiet { Progress::None } else { self.progress.into() },
         })
     }
 

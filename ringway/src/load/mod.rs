@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Load) -> ExitCode {
 fn code_of(error: &RunError) -> u8 {
     match error {
         RunError::Usage(_) => exit::USAGE,
-        RunError::Unavailable(_) | RunError::Start(_) => exit::UNAVAILABLE,
+        RunError::Unavailable(_) | RunError::Start(_) | RunError::Store(_) => exit::UNAVAILABLE,
         RunError::Write(..) | RunError::Histograms(..) => exit::CANNOT_CREATE,
         RunError::Judge(..) => exit::DATA,
         RunError::Interrupted => exit::INTERRUPTED,
