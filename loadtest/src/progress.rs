@@ -21,6 +21,8 @@ pub(crate) struct Progress {
 pub(crate) struct Totals {
     pub(crate) seconds: u64,
     pub(crate) users: u64,
+    /// Nothing is acknowledged: deliveries are what there is.
+    pub(crate) unacknowledged: bool,
     pub(crate) persisted: u64,
     pub(crate) delivered: u64,
     pub(crate) errors: u64,
@@ -54,18 +56,22 @@ impl Progress {
 }
 
 fn line(what: &str, totals: Totals, i: &Interval) -> String {
-    let Totals { seconds, users, persisted, delivered, errors } = totals;
+    let Totals { seconds, users, unacknowledged, persisted, delivered, errors } = totals;
     let rate = |n: u64| grouped((n as f64 / i.seconds.max(0.001)).round() as u64);
     let mut line = format!("{seconds:>4} s {what}: {} of {} online", grouped(i.online), grouped(users));
+    let (answered, stored) = match unacknowledged {
+        true => (format!("{}/s delivered", rate(i.delivered)), String::new()),
+        false => {
+            (format!("{}/s persisted", rate(i.persisted)), format!("persisted {}, ", grouped(persisted)))
+        }
+    };
     let more = write!(
         line,
-        ", {}/s sent, {}/s persisted, {} in flight, p50 {:.1} p99 {:.1} ms, persisted {}, delivered {}, errors {}, lag {:.1} ms",
+        ", {}/s sent, {answered}, {} in flight, p50 {:.1} p99 {:.1} ms, {stored}delivered {}, errors {}, lag {:.1} ms",
         rate(i.sent),
-        rate(i.persisted),
         grouped(i.in_flight),
         i.delivered_ms.p50,
         i.delivered_ms.p99,
-        grouped(persisted),
         grouped(delivered),
         grouped(errors),
         i.lag_max_ms,
@@ -95,7 +101,10 @@ mod tests {
             lag_max_ms: 0.26,
             ..Interval::default()
         };
-        let totals = Totals { seconds: 7, users: 1_200, persisted: 9_000, delivered: 8_000, errors: 3 };
+        let (persisted, delivered, errors) = (9_000, 8_000, 3);
+        let totals = Totals { seconds: 7, users: 1_200, unacknowledged: false, persisted, delivered, errors };
+        let told = line("hold 1/2", Totals { unacknowledged: true, ..totals }, &interval);
+        assert!(told.contains("/s delivered, 1,000 in flight") && !told.contains("persisted"), "{told}");
         assert_eq!(
             line("hold 1/2", totals, &interval),
             "   7 s hold 1/2: 1,000 of 1,200 online, 1,500/s sent, 1,000/s persisted, 1,000 in flight, p50 1.0 p99 20.0 ms, \

@@ -119,6 +119,7 @@ impl Watch {
         (interval.end_s, interval.phase) = (now_us as f64 / 1e6, self.phase);
         let totals = Totals {
             seconds: now_us / 1_000_000,
+            unacknowledged: counters.unacknowledged,
             users: self.world.plan.users.len() as u64,
             persisted: counters.persisted.load(Relaxed),
             delivered: counters.delivered.load(Relaxed),

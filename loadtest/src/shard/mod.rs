@@ -11,9 +11,11 @@ use crate::client::{Client, Shared};
 use crate::course::{Course, Step};
 use crate::dial::{Target, source};
 use crate::ledger::writer::{Gone, Scribe};
+use crate::peer::{Peer, Peers};
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::scenario::Scenario;
+use crate::speaker::Speaker;
 use calling::Calls;
 use engine::ring::{Call, Dial, Event};
 use member::{Link, Member};
@@ -45,6 +47,8 @@ pub(crate) struct World {
     pub(crate) course: Course,
     pub(crate) shared: Arc<Shared>,
     pub(crate) targets: Vec<Target>,
+    /// What the clients share if the server is no Ringway.
+    pub(crate) peers: Option<Arc<Peers>>,
     /// Source addresses on loopback.
     pub(crate) sources: u8,
     pub(crate) shards: usize,
@@ -250,9 +254,18 @@ impl<R: Dial> Shard<R> {
 }
 
 fn member(world: &World, user: u32) -> Member {
-    let id = world.plan.users[user as usize].id;
-    let tracked = world.plan.of(user as usize).map(|c| (Arc::clone(&c.name), c.members.len() as u32));
-    let mut client = Client::new(id, Arc::clone(&world.shared), tracked);
+    let shared = Arc::clone(&world.shared);
+    let mut client = match &world.peers {
+        None => {
+            let id = world.plan.users[user as usize].id;
+            let tracked = world
+                .plan
+                .conversations_of(user as usize)
+                .map(|c| (Arc::clone(&c.name), c.members.len() as u32));
+            Speaker::Client(Client::new(id, shared, tracked).into())
+        }
+        Some(peers) => Speaker::Peer(Peer::new(user, shared, Arc::clone(peers)).into()),
+    };
     let mut chance = world.chance(user, 1);
     let slow = chance.fraction() < world.scenario.clients.slow_share;
     if slow {

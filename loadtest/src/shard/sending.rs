@@ -190,7 +190,7 @@ impl<R: Dial> Shard<R> {
             }
             member.primed = true;
             let mut chance = self.world.chance(member.user, 3);
-            for _ in 0..depth {
+            for _ in 0..member.client.first_messages(depth) {
                 self.set_timer(start_us + chance.below(PRIME_US), slot, Due::Send);
             }
         }
