@@ -182,7 +182,7 @@ class Engine(Ringway):
 
     def install(self):
         version = super().install()
-        self.program = self.built("RINGWAY_ECHO", "examples/echo")
+        self.program = self.built("ENGINE_ECHO", "examples/echo")
         return version
 
     def command(self, shape):
@@ -191,7 +191,7 @@ class Engine(Ringway):
 
 
 class Dev(Ringway):
-    name = "Ringway, `ringway dev` (stored in SQLite)"
+    name = "`ringway dev` (SQLite)"
     protocols = {"relay": ("loopback-relay", "/ws")}
 
     def command(self, shape):

@@ -17,6 +17,8 @@ pub(crate) struct Counters {
     pub(crate) read_back: AtomicU64,
     /// Clients that have given up.
     pub(crate) gone: AtomicU64,
+    /// Shards that hand out nothing any more.
+    pub(crate) finished: AtomicU64,
     /// Messages handed to clients.
     pub(crate) scheduled: AtomicU64,
     /// Messages that went out.

@@ -1,10 +1,10 @@
 """`ringway load` on servers that are no Ringway: what it counts is what they count, and what they do wrong is seen."""
-import contextlib, json, os, pathlib, socket, subprocess, tempfile, time, urllib.request
+import contextlib, json, os, pathlib, signal, socket, subprocess, tempfile, time, urllib.request
 
 from common import BINARY, ROOT, Tally, free_port, wait_until
 
 CLEAN, USAGE, NOT_CLEAN = 0, 64, 99
-ECHO = pathlib.Path(os.environ.get("RINGWAY_ECHO", ROOT / "target/release/examples/echo"))
+ECHO = pathlib.Path(os.environ.get("ENGINE_ECHO", ROOT / "target/release/examples/echo"))
 CONNECTIONS, ROOM, MESSAGES = 40, 10, 1000
 BRIEF = ["-R", MESSAGES, "-d", "1s"]
 
@@ -73,6 +73,21 @@ def wrong(tally, work, how, kind):
         tally.equal("and what else came is as the server counts it", verdict["delivered"], counts(port)["delivered"] - (how == "drop"))
 
 
+def stopped_generator(tally, work, port):
+    """A generator that stands still at the end of the sending sends what was due all the same, and says how late it was."""
+    report = work / "report.json"
+    command = [BINARY, "load", "quick", "--protocol", "raw-echo", "--target", f"ws://127.0.0.1:{port}/echo", "-c", 20, "-R", 500, "-d", "2s", "-o", report]
+    started = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=work)
+    time.sleep(1.5)
+    started.send_signal(signal.SIGSTOP)
+    time.sleep(1.5)
+    started.send_signal(signal.SIGCONT)
+    code, report = started.wait(60), json.loads(report.read_text())
+    tally.equal("a generator that stood still at the end: all 1,000 went out, and the server had them",
+                (code, report["verdict"]["sent"], counts(port, "reset")["taken"]), (CLEAN, 1000, 1000))
+    tally.check("and it says that it was late", "handed out" in (report["saturated"] or ""), report["saturated"])
+
+
 def engine(tally, work):
     for relay, protocol in (([], "raw-echo"), (["--relay", "10"], "loopback-relay")):
         port = free_port()
@@ -123,6 +138,7 @@ def main():
             open_loop(tally, work, "raw-relay", "raw-relay", f"ws://127.0.0.1:{port}/relay", port, pid, 1)
             open_loop(tally, work, "raw-room", "raw-room", f"ws://127.0.0.1:{port}/room/{{room}}", port, pid, ROOM - 1)
             closed_loop(tally, work, port)
+            stopped_generator(tally, work, port)
         wrong(tally, work, "drop", "lost")
         wrong(tally, work, "double", "doubled")
         engine(tally, work)

@@ -160,6 +160,10 @@ impl<R: Dial> Shard<R> {
 
     fn enter(&mut self, step: Step, now: u64) {
         self.leave_us = now;
+        if step == Step::Settle {
+            // Later than `now`, which may be before the end.
+            self.hand_out_rest(self.world.now_us());
+        }
         for slot in 0..self.members.len() as u32 {
             match step {
                 Step::Run => {}

@@ -71,6 +71,17 @@ impl<R: Dial> Shard<R> {
             self.sending = Sending::default();
             return;
         }
+        self.hand_out_due(now);
+    }
+
+    /// The sending is over: what was due before that, and was not handed out because this thread was
+    /// late, still goes out, late as it is.
+    pub(super) fn hand_out_rest(&mut self, now: u64) {
+        self.hand_out_due(now);
+        self.world.shared.counters.finished.fetch_add(1, Relaxed);
+    }
+
+    fn hand_out_due(&mut self, now: u64) {
         loop {
             self.hand_out_messages(now);
             self.churn(now);
