@@ -7,6 +7,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 /// Counted by clients, read by the one who waits for them.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    /// The server acknowledges nothing: a message is over when it was delivered.
+    pub(crate) unacknowledged: bool,
     /// Clients that are connected.
     pub(crate) online: AtomicU64,
     /// Clients that know the last seq of each of their conversations.
@@ -15,6 +17,8 @@ pub(crate) struct Counters {
     pub(crate) read_back: AtomicU64,
     /// Clients that have given up.
     pub(crate) gone: AtomicU64,
+    /// Shards that hand out nothing any more.
+    pub(crate) finished: AtomicU64,
     /// Messages handed to clients.
     pub(crate) scheduled: AtomicU64,
     /// Messages that went out.
@@ -80,16 +84,20 @@ impl Counters {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Messages that went out and have no last answer yet.
+    /// Messages that went out and have no last answer yet; where there are none, deliveries to come.
     pub(crate) fn in_flight(&self) -> u64 {
+        if self.unacknowledged {
+            return self.expected.load(Relaxed).saturating_sub(self.delivered.load(Relaxed));
+        }
         let answered = self.persisted.load(Relaxed) + self.refused.load(Relaxed);
         self.sent.load(Relaxed).saturating_sub(answered)
     }
 
-    /// Whether everything that was handed out is persisted or refused, and everything persisted is
-    /// delivered.
+    /// Whether everything that was handed out is persisted (by a peer: sent) or refused, and everything
+    /// persisted is delivered.
     pub(crate) fn have_settled(&self) -> bool {
-        self.persisted.load(Relaxed) + self.refused.load(Relaxed) >= self.scheduled.load(Relaxed)
+        let answers = if self.unacknowledged { &self.sent } else { &self.persisted };
+        answers.load(Relaxed) + self.refused.load(Relaxed) >= self.scheduled.load(Relaxed)
             && self.delivered.load(Relaxed) >= self.expected.load(Relaxed)
     }
 

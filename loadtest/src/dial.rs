@@ -22,6 +22,8 @@ pub struct Target {
     /// Host and port, and path, as they are asked for.
     pub(crate) host: String,
     pub(crate) path: String,
+    /// What is spoken inside of the WebSocket, where the server wants to be told.
+    pub(crate) subprotocol: Option<&'static str>,
 }
 
 /// Why there is no connection.
@@ -51,7 +53,8 @@ pub fn target(url: &str) -> Result<Target, String> {
     let mut addresses = host.to_socket_addrs().map_err(|error| format!("cannot resolve {host}: {error}"))?;
     let address = addresses.next().ok_or_else(|| format!("{host} has no address"))?;
     let path = if path.is_empty() { "ws" } else { path };
-    Ok(Target { url: format!("ws://{host}/{path}"), address, path: format!("/{path}"), host })
+    let (url, path) = (format!("ws://{host}/{path}"), format!("/{path}"));
+    Ok(Target { url, address, path, host, subprotocol: None })
 }
 
 /// Slots of a ring's table at most.
@@ -118,7 +121,11 @@ pub(crate) fn refused(url: String, code: u16) -> DialError {
     match code {
         401 => DialError::Token(url),
         403 => DialError::Refused(url, code, ": this origin is not allowed"),
-        404 => DialError::Refused(url, code, ": the socket of Ringway is at /ws"),
+        404 => DialError::Refused(
+            url,
+            code,
+            ": the socket of Ringway is at /ws; where another server has its own, --target must say",
+        ),
         503 => DialError::Refused(url, code, ": it is full or draining (--connections-max of the server)"),
         _ => DialError::Refused(url, code, ""),
     }

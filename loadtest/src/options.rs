@@ -1,6 +1,7 @@
 //! What a run is told.
 
 use crate::dial::{Target, check_source};
+use crate::peer::{Language, Protocol, Shape};
 use crate::progress::Progress;
 use crate::scenario::Scenario;
 use crate::store::Place;
@@ -24,6 +25,10 @@ pub struct Options {
     pub scenario: Scenario,
     /// The servers; users are spread over them in turn.
     pub targets: Vec<Target>,
+    /// What they are spoken to in.
+    pub protocol: Protocol,
+    /// Users of a room, where the protocol has rooms.
+    pub room_size: u64,
     /// The users, a connection each.
     pub users: Vec<User>,
     /// Host and port of the HTTP API, for groups.
@@ -66,7 +71,38 @@ impl Options {
         if users != needed {
             return Err(format!("{needed} connections need a user each, got {users}"));
         }
+        match self.protocol {
+            Protocol::Ringway => Ok(()),
+            Protocol::Peer(language, _) => self.check_peer(language),
+        }
+    }
+
+    fn check_peer(&self, language: Language) -> Result<(), String> {
+        let (protocol, size, users) = (self.protocol, self.room_users(), self.users.len() as u64);
+        let mix = &self.scenario.mix;
+        if mix.group + mix.world + mix.typing + mix.mark_read + mix.sync > 0 {
+            return Err(format!(
+                "mix: --protocol {protocol} has nothing but messages: expected single alone"
+            ));
+        }
+        if size == 0 || users % size != 0 {
+            return Err(format!(
+                "--protocol {protocol}: expected connections that make whole rooms of {size}, got {users}"
+            ));
+        }
+        if language == Language::Loopback && self.users.iter().zip(1..).any(|(user, id)| user.id != id) {
+            return Err(format!("--protocol {protocol}: expected tokens of the users 1, 2, 3 …, in order"));
+        }
         Ok(())
+    }
+
+    /// Users of a peer's room.
+    pub(crate) fn room_users(&self) -> u64 {
+        match self.protocol {
+            Protocol::Peer(_, Shape::Echo) => 1,
+            Protocol::Peer(_, Shape::Room) => self.room_size,
+            Protocol::Peer(_, Shape::Relay) | Protocol::Ringway => 2,
+        }
     }
 }
 

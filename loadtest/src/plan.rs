@@ -41,11 +41,23 @@ pub(crate) struct Plan {
     pub(crate) conversations: Vec<Conversation>,
     /// Which conversations each user is in.
     of_user: Vec<Vec<u32>>,
-    /// The first so many conversations are pairs, then come groups, then perhaps the world.
+    /// The first so many conversations are of neighbours, mostly pairs; then come groups, then perhaps
+    /// the world.
     pairs: usize,
+    /// How many neighbours.
+    near: usize,
     groups: usize,
     mix: Mix,
     payload: Payload,
+}
+
+/// So many neighbours each, as a peer's rooms have them.
+fn rooms(users: &[User], near: usize) -> Vec<Conversation> {
+    let room = |room: usize| {
+        let members = (room * near..(room + 1) * near).map(|user| user as u32).collect();
+        Conversation { name: format!("room {room}").into(), members }
+    };
+    (0..users.len() / near).map(room).collect()
 }
 
 /// Pairs of neighbours; an odd one out has none.
@@ -72,8 +84,23 @@ pub(crate) fn draw_members(random: &mut Random, users: usize, size: usize) -> Ve
 impl Plan {
     /// The plan of a scenario for these users, with groups that were made.
     pub(crate) fn new(scenario: &Scenario, users: Vec<User>, groups: Vec<Conversation>) -> Self {
+        let near = if scenario.mix.single > 0 { pairs(&users) } else { vec![] };
+        Self::of(scenario, users, (near, 2), groups)
+    }
+
+    /// The plan of a scenario for the users of a peer, `near` of whom are in a room.
+    pub(crate) fn of_rooms(scenario: &Scenario, users: Vec<User>, near: usize) -> Self {
+        let rooms = rooms(&users, near);
+        Self::of(scenario, users, (rooms, near), vec![])
+    }
+
+    fn of(
+        scenario: &Scenario,
+        users: Vec<User>,
+        (mut conversations, near): (Vec<Conversation>, usize),
+        groups: Vec<Conversation>,
+    ) -> Self {
         let mix = scenario.mix.clone();
-        let mut conversations = if mix.single > 0 { pairs(&users) } else { vec![] };
         let (pairs, group_count) = (conversations.len(), groups.len());
         conversations.extend(groups);
         if mix.world > 0 {
@@ -85,11 +112,11 @@ impl Plan {
             conversation.members.iter().for_each(|user| of_user[*user as usize].push(index as u32));
         }
         let payload = scenario.payload.clone();
-        Self { users, conversations, of_user, pairs, groups: group_count, mix, payload }
+        Self { users, conversations, of_user, pairs, near, groups: group_count, mix, payload }
     }
 
     /// The conversations of a user.
-    pub(crate) fn of(&self, user: usize) -> impl Iterator<Item = &Conversation> {
+    pub(crate) fn conversations_of(&self, user: usize) -> impl Iterator<Item = &Conversation> {
         self.of_user[user].iter().map(|at| &self.conversations[*at as usize])
     }
 
@@ -103,7 +130,7 @@ impl Plan {
         let Mix { single, group, world, typing, mark_read, sync } = self.mix;
         let weights = [single, group, world, typing, mark_read, sync];
         let (kind, payload) = (pick(random, &weights)?, self.payload.draw(random));
-        let pairs = self.pairs.min(users / 2);
+        let pairs = self.pairs.min(users / self.near);
         let conversation = match kind {
             0 => below(random, pairs)?,
             1 => self.pairs + below(random, self.groups)?,
@@ -130,7 +157,7 @@ impl Plan {
     pub(crate) fn draw_for(&self, user: u32, random: &mut Random, users: usize) -> Option<Draw> {
         let of_user = &self.of_user[user as usize];
         let is = |at: u32, kind: usize| match at as usize {
-            at if at < self.pairs => kind == 0 && 2 * at + 1 < users,
+            at if at < self.pairs => kind == 0 && self.near * (at + 1) <= users,
             at if at < self.pairs + self.groups => kind == 1,
             _ => kind == 2,
         };
@@ -183,7 +210,7 @@ mod tests {
         let plan = plan(&[1, 2, 9, 4, 5], &Mix { world: 1, ..Mix::default() });
         let names: Vec<_> = plan.conversations.iter().map(|c| &*c.name).collect();
         assert_eq!(names, ["single_1_2", "single_4_9", "group_1", "world"]);
-        let of = |user| plan.of(user).map(|c| c.name.to_string()).collect::<Vec<_>>();
+        let of = |user| plan.conversations_of(user).map(|c| c.name.to_string()).collect::<Vec<_>>();
         assert_eq!(
             (of(0), of(4)),
             (
@@ -215,6 +242,19 @@ mod tests {
             (0..10_000).filter_map(|_| plan.draw(&mut random, 3)).collect()
         };
         assert_eq!(drawn, again);
+    }
+
+    #[test]
+    fn a_peers_rooms_have_as_many_neighbours_as_are_asked_for() {
+        let text = "connections = 6\n[[phase]]\nkind = \"hold\"\nduration = \"1s\"\nrate = 1";
+        let scenario = Scenario::read("x", text).unwrap();
+        let users = || (1..=6).map(|id| User { id, token: String::new() }).collect();
+        let members = |near| Plan::of_rooms(&scenario, users(), near).conversations[1].members.clone();
+        assert_eq!((members(1), members(2), members(3)), (vec![1], vec![2, 3], vec![3, 4, 5]));
+        let (plan, mut random) = (Plan::of_rooms(&scenario, users(), 3), Random::new(3));
+        assert!((0..100).filter_map(|_| plan.draw(&mut random, 5)).all(|draw| draw.user < 3));
+        assert_eq!(plan.draw_for(4, &mut random, 5), None, "its room is not complete");
+        assert_eq!(plan.draw_for(4, &mut random, 6).map(|draw| draw.user), Some(4));
     }
 
     #[test]

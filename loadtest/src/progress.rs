@@ -34,6 +34,8 @@ pub(crate) struct Totals {
     pub(crate) seconds: u64,
     pub(crate) users: u64,
     pub(crate) sent: u64,
+    /// Nothing is acknowledged: deliveries are what there is.
+    pub(crate) unacknowledged: bool,
     pub(crate) persisted: u64,
     pub(crate) delivered: u64,
     pub(crate) errors: u64,
@@ -82,17 +84,22 @@ fn rate(n: u64, seconds: f64) -> String {
 }
 
 fn line(what: &str, totals: Totals, i: &Interval) -> String {
-    let Totals { seconds, users, persisted, delivered, errors, .. } = totals;
+    let Totals { seconds, users, unacknowledged, persisted, delivered, errors, .. } = totals;
+    let rate = |n: u64| rate(n, i.seconds);
     let mut line = format!("{seconds:>4} s {what}: {} of {} online", grouped(i.online), grouped(users));
+    let (answered, stored) = match unacknowledged {
+        true => (format!("{}/s delivered", rate(i.delivered)), String::new()),
+        false => {
+            (format!("{}/s persisted", rate(i.persisted)), format!("persisted {}, ", grouped(persisted)))
+        }
+    };
     let more = write!(
         line,
-        ", {}/s sent, {}/s persisted, {} in flight, p50 {:.1} p99 {:.1} ms, persisted {}, delivered {}, errors {}, lag {:.1} ms",
-        rate(i.sent, i.seconds),
-        rate(i.persisted, i.seconds),
+        ", {}/s sent, {answered}, {} in flight, p50 {:.1} p99 {:.1} ms, {stored}delivered {}, errors {}, lag {:.1} ms",
+        rate(i.sent),
         grouped(i.in_flight),
         i.delivered_ms.p50,
         i.delivered_ms.p99,
-        grouped(persisted),
         grouped(delivered),
         grouped(errors),
         i.lag_max_ms,
@@ -125,12 +132,15 @@ mod tests {
         let totals = Totals {
             seconds: 7,
             users: 1_200,
+            unacknowledged: false,
             sent: 9_100,
             persisted: 9_000,
             delivered: 8_000,
             errors: 3,
             left: None,
         };
+        let told = line("hold 1/2", Totals { unacknowledged: true, ..totals }, &interval);
+        assert!(told.contains("/s delivered, 1,000 in flight") && !told.contains("persisted"), "{told}");
         assert_eq!(
             line("hold 1/2", totals, &interval),
             "   7 s hold 1/2: 1,000 of 1,200 online, 1,500/s sent, 1,000/s persisted, 1,000 in flight, p50 1.0 p99 20.0 ms, \

@@ -86,9 +86,8 @@ pub(crate) struct Writer {
     interval: Arc<Mutex<Latencies>>,
 }
 
-#[derive(Debug)]
 struct Work {
-    file: BufWriter<File>,
+    file: BufWriter<Box<dyn Write + Send>>,
     sealer: Sealer,
     latencies: Latencies,
     interval: Arc<Mutex<Latencies>>,
@@ -96,9 +95,14 @@ struct Work {
 }
 
 impl Writer {
-    /// Makes the file, in place of an older one, and starts the thread.
-    pub(crate) fn start(path: &Path, header: &Header) -> io::Result<Self> {
-        let mut file = BufWriter::with_capacity(BUFFER_BYTES, File::create(path)?);
+    /// Makes the file, in place of an older one, and starts the thread; without a path the thread keeps
+    /// the histograms, and no ledger.
+    pub(crate) fn start(path: Option<&Path>, header: &Header) -> io::Result<Self> {
+        let to: Box<dyn Write + Send> = match path {
+            Some(path) => Box::new(File::create(path)?),
+            None => Box::new(io::sink()),
+        };
+        let mut file = BufWriter::with_capacity(BUFFER_BYTES, to);
         let mut sealer = Sealer::default();
         writeln!(file, "{}", sealer.header(header))?;
         let interval = Arc::default();
@@ -141,6 +145,12 @@ impl Writer {
         writeln!(work.file, "{}", work.sealer.record(&Record::End(end)))?;
         work.file.flush()?;
         Ok(work.latencies)
+    }
+}
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Work").field("end", &self.end).finish_non_exhaustive()
     }
 }
 

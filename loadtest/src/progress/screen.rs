@@ -44,27 +44,34 @@ impl Drop for Screen {
 
 /// The figures below the bar.
 fn lines(totals: Totals, i: &Interval) -> String {
-    let Totals { seconds, users, persisted, delivered, errors, .. } = totals;
+    let Totals { seconds, users, unacknowledged, persisted, delivered, errors, .. } = totals;
     let mut text = format!("{seconds} s gone");
     if let Some(Left { phase_s, all_s, .. }) = totals.left {
         let more = write!(text, ", {phase_s:.0} s left of the phase, {all_s:.0} s of the sending");
         more.expect("a String takes everything");
     }
+    let rate = |n| rate(n, i.seconds);
+    let answered = match unacknowledged {
+        true => format!("{}/s delivered", rate(i.delivered)),
+        false => format!("{}/s persisted", rate(i.persisted)),
+    };
+    let mut spans = String::new();
+    let mut totals = String::new();
+    if !unacknowledged {
+        spans = format!("p50 {:.1} p99 {:.1} ms persisted, ", i.persisted_ms.p50, i.persisted_ms.p99);
+        totals = format!("persisted {}, ", grouped(persisted));
+    }
     let more = write!(
         text,
-        "\n{} of {} online, {}/s sent, {}/s persisted, {} in flight\n\
-         p50 {:.1} p99 {:.1} ms persisted, p50 {:.1} p99 {:.1} ms delivered\n\
-         persisted {}, delivered {}, errors {}, lag {:.1} ms",
+        "\n{} of {} online, {}/s sent, {answered}, {} in flight\n\
+         {spans}p50 {:.1} p99 {:.1} ms delivered\n\
+         {totals}delivered {}, errors {}, lag {:.1} ms",
         grouped(i.online),
         grouped(users),
-        rate(i.sent, i.seconds),
-        rate(i.persisted, i.seconds),
+        rate(i.sent),
         grouped(i.in_flight),
-        i.persisted_ms.p50,
-        i.persisted_ms.p99,
         i.delivered_ms.p50,
         i.delivered_ms.p99,
-        grouped(persisted),
         grouped(delivered),
         grouped(errors),
         i.lag_max_ms,
@@ -85,7 +92,16 @@ mod tests {
     #[test]
     fn the_lines_have_the_time_left_of_the_phase_and_of_all() {
         let left = Some(Left { phase_s: 12.4, all_s: 47.8, gone: 0.3 });
-        let totals = Totals { seconds: 21, users: 10, sent: 9, persisted: 9, delivered: 8, errors: 1, left };
+        let totals = Totals {
+            seconds: 21,
+            users: 10,
+            unacknowledged: false,
+            sent: 9,
+            persisted: 9,
+            delivered: 8,
+            errors: 1,
+            left,
+        };
         let interval = Interval { seconds: 1.0, online: 10, sent: 100, in_flight: 3, ..Interval::default() };
         let text = lines(totals, &interval);
         assert!(text.starts_with("21 s gone, 12 s left of the phase, 48 s of the sending\n"), "{text}");

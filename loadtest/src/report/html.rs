@@ -48,7 +48,8 @@ fn head(page: &mut String, r: &Report) {
     put(
         page,
         format_args!(
-            "<p class=\"soft\">run {}, {}, seed {}, {} connections, {:.0} s</p>",
+            "<p class=\"soft\">{}, run {}, {}, seed {}, {} connections, {:.0} s</p>",
+            escape(&r.protocol),
             escape(&r.run),
             escape(&r.started),
             r.seed,
@@ -75,11 +76,15 @@ fn head(page: &mut String, r: &Report) {
     }
     let mut tiles = vec![
         ("persisted/s", grouped(r.persisted_per_second.round() as u64)),
-        ("delivered/s", grouped(r.delivered_per_second.round() as u64)),
         ("persisted p99, ms", format!("{:.2}", r.ack_ms.p99)),
+        ("delivered/s", grouped(r.delivered_per_second.round() as u64)),
         ("delivered p99, ms", format!("{:.2}", r.delivery_ms.p99)),
         ("lost", grouped(r.count("lost"))),
     ];
+    if !r.has_ledger() {
+        // Nothing is stored, so the first two say nothing.
+        tiles.drain(..2);
+    }
     if let Some(us) = r.server.as_ref().and_then(|server| server.cpu_us_per_delivery) {
         tiles.push(("server CPU µs a delivery", format!("{us:.1}")));
     }
@@ -300,7 +305,8 @@ fn server(page: &mut String, r: &Report) {
 
 fn judgement(page: &mut String, r: &Report) {
     let v = &r.verdict;
-    page.push_str("<h2>Judgement of the ledger</h2><table><tr>");
+    let title = if r.has_ledger() { "Judgement of the ledger" } else { "Counts" };
+    put(page, format_args!("<h2>{title}</h2><table><tr>"));
     let counts = [
         ("sent", v.sent),
         ("persisted", v.persisted),
@@ -362,6 +368,11 @@ fn judgement(page: &mut String, r: &Report) {
             grouped(store.conversations)
         );
         put(page, format_args!("<p class=\"soft\">{}</p>", escape(&text)));
+    }
+    if !r.has_ledger() {
+        let own = grouped(r.observed.own);
+        put(page, format_args!("<p class=\"soft\">own messages brought back {own}; no ledger</p>"));
+        return;
     }
     put(
         page,

@@ -113,6 +113,8 @@ pub struct Observed {
     pub syncs: u64,
     /// `typing`, `mark-read` and `sync` left out: their client was away, or asking already.
     pub left_out: u64,
+    /// Own messages that a peer's room brought back.
+    pub own: u64,
     /// How often a shard had to wait for the ledger.
     pub ledger_waits: u64,
     /// Errors that the server told, by code.
@@ -143,6 +145,8 @@ pub struct Report {
     pub version: u32,
     /// The scenario's name.
     pub scenario: String,
+    /// What the server was spoken to in.
+    pub protocol: String,
     /// The run's name.
     pub run: String,
     /// When it began, RFC 3339.
@@ -193,7 +197,7 @@ pub struct Report {
     pub phases: Vec<PhaseReport>,
     /// The run second by second.
     pub intervals: Vec<Interval>,
-    /// Where the ledger is.
+    /// Where the ledger is; a run on a peer has none.
     pub ledger: String,
     /// What the judge says of it.
     pub verdict: Verdict,
@@ -245,6 +249,11 @@ impl Report {
                 v.counts.iter().filter(|(fault, _)| fault.to_string() == kind).map(|(_, count)| count).sum()
             }
         }
+    }
+
+    /// Whether there is a ledger: a peer is judged by counts.
+    pub fn has_ledger(&self) -> bool {
+        !self.ledger.is_empty()
     }
 
     /// Whether the ledger is clean, all thresholds hold, and, unless that is allowed, the generator

@@ -46,6 +46,7 @@ fn report() -> Report {
     let mut report = Report {
         version: VERSION,
         scenario: "a <b> & c".into(),
+        protocol: "ringway".into(),
         run: "r".into(),
         started: "2026-11-25T00:00:00.000Z".into(),
         seed: 1,

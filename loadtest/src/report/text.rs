@@ -1,11 +1,15 @@
 //! A report as text, and a judgement.
 
 use super::{Latency, Quantiles, Report};
-use crate::judge::{KINDS, Verdict};
+use crate::judge::{FAULTS_MAX, FaultKind, KINDS, Verdict};
 use std::fmt::{self, Write};
 
 /// Faults that the text names; the JSON names more.
 const NAMED_MAX: usize = 20;
+
+/// What can be wrong with messages that nobody stores.
+const PEER_KINDS: [FaultKind; 5] =
+    [FaultKind::Lost, FaultKind::Doubled, FaultKind::Reordered, FaultKind::Foreign, FaultKind::Unknown];
 
 /// `1234567` as `1,234,567`.
 pub fn grouped(n: u64) -> String {
@@ -41,17 +45,24 @@ impl fmt::Display for Report {
             self.duration_s
         )?;
         let settled = if self.settled { "settled" } else { "NOT settled" };
+        let (rate, what) = match self.has_ledger() {
+            true => (self.persisted_per_second, "persisted"),
+            false => (self.delivered_per_second, "delivered"),
+        };
         writeln!(
             f,
-            "  {} persisted/s, {settled} {:.1} s after the last was due",
-            grouped(self.persisted_per_second as u64),
+            "  {} {what}/s, {settled} {:.1} s after the last was due",
+            grouped(rate as u64),
             self.drain_s
         )?;
         self.write_latencies(f)?;
         self.write_observed(f)?;
         self.write_server(f)?;
         self.write_thresholds(f)?;
-        f.write_str(&summary(&self.verdict, &self.ledger))
+        match self.has_ledger() {
+            true => f.write_str(&summary(&self.verdict, &self.ledger)),
+            false => write_counts(f, self),
+        }
     }
 }
 
@@ -63,11 +74,12 @@ impl Report {
         )?;
         let none = Latency::default();
         let of = |name: &str| self.latencies.get(name).unwrap_or(&none);
-        for name in ["persisted", "delivered"] {
+        let told: &[&str] = if self.has_ledger() { &["persisted", "delivered"] } else { &["delivered"] };
+        for name in told {
             write_quantiles(f, name, &of(name).due)?;
         }
         writeln!(f, "  (from the time a message was due; see docs/load-testing.md)")?;
-        for name in ["persisted", "delivered"] {
+        for name in told {
             write_quantiles(f, name, &of(name).begun)?;
         }
         writeln!(f, "  (from the time it really went out)")?;
@@ -179,6 +191,35 @@ fn write_quantiles(f: &mut fmt::Formatter<'_>, name: &str, q: &Quantiles) -> fmt
         f,
         "  {name:<11} {mean:>9.3} {p50:>9.3} {p90:>9.3} {p99:>9.3} {p999:>9.3} {p9999:>9.3} {p99999:>9.3} {max:>9.3} {:>11}",
         grouped(count as u64)
+    )
+}
+
+/// What was counted of a peer.
+fn write_counts(f: &mut fmt::Formatter<'_>, r: &Report) -> fmt::Result {
+    let v = &r.verdict;
+    writeln!(
+        f,
+        "  {}: sent {}   delivered {}   own brought back {}",
+        r.protocol,
+        grouped(v.sent),
+        grouped(v.delivered),
+        grouped(r.observed.own)
+    )?;
+    let counts: Vec<_> =
+        PEER_KINDS.map(|kind| format!("{kind} {}", grouped(v.count(kind)))).into_iter().collect();
+    writeln!(f, "  {}   undecided {}", counts.join("   "), grouped(v.undecided))?;
+    for fault in v.faults.iter().take(NAMED_MAX) {
+        writeln!(f, "    {fault}")?;
+    }
+    if v.faults.len() > NAMED_MAX {
+        writeln!(f, "    and more: the JSON names up to {}", grouped(FAULTS_MAX as u64))?;
+    }
+    let incomplete = if v.incomplete { ", incomplete" } else { "" };
+    let settled = if v.settled { "" } else { ", not settled" };
+    let verdict = if v.clean { "CLEAN" } else { "NOT CLEAN" };
+    writeln!(
+        f,
+        "verdict: {verdict}{incomplete}{settled} (counted by the numbers in messages, without a ledger)"
     )
 }
 

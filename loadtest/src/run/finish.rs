@@ -2,7 +2,7 @@
 
 use super::lead::Led;
 use super::{RunError, load};
-use crate::judge::judge_with;
+use crate::judge::{Verdict, judge_with};
 use crate::ledger::writer::Writer;
 use crate::ledger::{End, Header};
 use crate::measure::{Latencies, Measure};
@@ -26,12 +26,13 @@ pub(super) fn finish(
     led: Led,
     header: Header,
 ) -> Result<Report, RunError> {
-    let ledger = options.ledger.display().to_string();
+    let ledger = match world.peers {
+        None => options.ledger.display().to_string(),
+        Some(_) => String::new(),
+    };
     let end = End { interrupted: led.interrupted, settled: led.settled, quiet: led.quiet, ..End::default() };
     let all = writer.finish(end).map_err(|error| RunError::Write(ledger.clone(), error))?;
-    let file = File::open(&options.ledger).map_err(|error| RunError::Judge(ledger.clone(), error.into()))?;
-    let judged = judge_with(BufReader::with_capacity(1 << 20, file), options.store.as_ref());
-    let (_, verdict) = judged.map_err(|error| RunError::Judge(ledger.clone(), error))?;
+    let verdict = verdict(options, world, &led)?;
     let scenario = &options.scenario;
     let seconds = led.sending.as_secs_f64().max(0.001);
     let warmups = scenario.phases.iter().filter(|phase| phase.kind == PhaseKind::Warmup);
@@ -39,6 +40,7 @@ pub(super) fn finish(
     let mut report = Report {
         version: VERSION,
         scenario: scenario.name.clone(),
+        protocol: options.protocol.to_string(),
         run: world.shared.run.clone(),
         started: header.started,
         seed: options.seed,
@@ -77,6 +79,17 @@ pub(super) fn finish(
     Ok(report)
 }
 
+/// What the ledger comes to; of a peer, what was counted.
+fn verdict(options: &Options, world: &World, led: &Led) -> Result<Verdict, RunError> {
+    if let Some(peers) = &world.peers {
+        return Ok(peers.verdict(&world.shared.counters, led.settled, led.quiet, led.interrupted));
+    }
+    let unjudged = |error| RunError::Judge(options.ledger.display().to_string(), error);
+    let file = File::open(&options.ledger).map_err(|error| unjudged(error.into()))?;
+    let judged = judge_with(BufReader::with_capacity(1 << 20, file), options.store.as_ref());
+    Ok(judged.map_err(unjudged)?.1)
+}
+
 fn saturated(all: &Latencies, waits: u64) -> Option<String> {
     let late_us = all.lag.value_at_quantile(LAG_QUANTILE);
     let mut why = vec![];
@@ -108,6 +121,7 @@ fn observed(world: &World) -> Observed {
         marks: (load(&c.marks), load(&c.marks_heard)),
         syncs: load(&c.syncs),
         left_out: load(&c.left_out),
+        own: world.peers.as_ref().map_or(0, |peers| peers.own()),
         ledger_waits: load(&c.ledger_waits),
         errors: c.errors(),
         first_drop: c.first_drop.get().cloned(),

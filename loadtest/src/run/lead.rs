@@ -288,7 +288,9 @@ impl Lead<'_> {
         let until = Instant::now() + SETTLE;
         while Instant::now() < until {
             let heard = self.counters().heard();
-            match self.wait("settling", quiet, 2, Counters::have_settled)? {
+            let shards = self.world.shards as u64;
+            let done = |c: &Counters| load(&c.finished) >= shards && c.have_settled();
+            match self.wait("settling", quiet, 2, done)? {
                 Waited::Reached => return Ok(Settled::All),
                 Waited::Interrupted => break,
                 Waited::TimedOut if self.counters().heard() == heard => return Ok(Settled::Quiet),

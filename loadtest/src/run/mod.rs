@@ -11,6 +11,7 @@ use crate::ledger::reader::LedgerError;
 use crate::ledger::writer::Writer;
 use crate::ledger::{FORMAT, Header, Record, VERSION};
 use crate::options::Options;
+use crate::peer::{Peers, Protocol};
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::report::Report;
@@ -61,24 +62,31 @@ pub fn run(options: &Options) -> Result<Report, RunError> {
     let interrupts = watch::interrupts().map_err(|error| RunError::Start(error.to_string()))?;
     let name = name();
     let groups = crew::make_groups(options)?;
-    let plan = Plan::new(&options.scenario, options.users.clone(), groups);
+    let peers = peers(options, &name);
+    let plan = match &peers {
+        None => Plan::new(&options.scenario, options.users.clone(), groups),
+        Some(_) => Plan::of_rooms(&options.scenario, options.users.clone(), options.room_users() as usize),
+    };
     let header = header(options, &name);
     let started_at = SystemTime::now();
-    let writer = Writer::start(&options.ledger, &header)
+    let ledger = peers.is_none().then_some(options.ledger.as_path());
+    let writer = Writer::start(ledger, &header)
         .map_err(|error| RunError::Write(options.ledger.display().to_string(), error))?;
     let shared = Shared {
         run: name,
         window: options.scenario.clients.window as usize,
         measured_from_us: AtomicU64::new(0),
         sessions: AtomicU64::new(0),
-        counters: Counters::default(),
+        counters: Counters { unacknowledged: peers.is_some(), ..Counters::default() },
     };
     let sources = match options.source_addresses {
         _ if !options.sources.is_empty() => Sources::Given(options.sources.clone()),
         0 => Sources::Loopback(dial::sources_needed(options.users.len().div_ceil(options.targets.len()))),
         sources => Sources::Loopback(sources),
     };
-    declare(&plan, &writer);
+    if peers.is_none() {
+        declare(&plan, &writer);
+    }
     let world = Arc::new(World {
         scenario: options.scenario.clone(),
         seed: options.seed,
@@ -86,6 +94,7 @@ pub fn run(options: &Options) -> Result<Report, RunError> {
         course: Course::new(&options.scenario),
         shared: Arc::new(shared),
         targets: options.targets.clone(),
+        peers,
         sources,
         shards,
         started: Instant::now(),
@@ -94,6 +103,14 @@ pub fn run(options: &Options) -> Result<Report, RunError> {
     let crew = crew::Crew::start(&world, &writer, table, &options.cores)?;
     let led = lead::lead(options, &world, watch, &writer, crew)?;
     finish::finish(options, &world, writer, led, header)
+}
+
+/// What the clients of a peer share.
+fn peers(options: &Options, name: &str) -> Option<Arc<Peers>> {
+    let Protocol::Peer(language, shape) = options.protocol else { return None };
+    let depth = if options.scenario.is_closed() { options.scenario.arrival.depth } else { 0 };
+    let run = u64::from_str_radix(name, 16).unwrap_or_default();
+    Some(Peers::new((language, shape), options.room_users() as usize, options.users.len(), run, depth).into())
 }
 
 /// Distinct from run to run, or a second run's ids would be taken for repeats of the first's.

@@ -141,6 +141,7 @@ impl Watch {
         (interval.end_s, interval.phase) = (now_us as f64 / 1e6, self.phase);
         let totals = Totals {
             seconds: now_us / 1_000_000,
+            unacknowledged: counters.unacknowledged,
             users: self.world.plan.users.len() as u64,
             sent: counters.sent.load(Relaxed),
             persisted: counters.persisted.load(Relaxed),

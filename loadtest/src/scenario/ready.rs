@@ -3,9 +3,10 @@
 use super::{Scenario, ScenarioError};
 
 /// Each by its name, with its file.
-pub const READY: [(&str, &str); 9] = [
+pub const READY: [(&str, &str); 10] = [
     ("smoke", include_str!("../../scenarios/smoke.toml")),
     ("steady", include_str!("../../scenarios/steady.toml")),
+    ("closed", include_str!("../../scenarios/closed.toml")),
     ("fan-out", include_str!("../../scenarios/fan-out.toml")),
     ("large-group", include_str!("../../scenarios/large-group.toml")),
     ("world", include_str!("../../scenarios/world.toml")),

@@ -140,8 +140,11 @@ impl<R: Dial> Shard<R> {
     fn upgrade(&mut self, slot: u32, due_us: u64, begun_us: u64) {
         let now = self.world.now_us();
         self.scribe.batch.samples.push(Sample::new(Measure::Connect, due_us, begun_us, now));
-        let target = self.target(slot).clone();
+        let mut target = self.target(slot).clone();
         let member = &mut self.members[slot as usize];
+        if let Some(peers) = &self.world.peers {
+            peers.direct(&mut target, member.user);
+        }
         let token = &self.world.plan.users[member.user as usize].token;
         member.socket.open(&target, token);
         member.link = Link::Upgrading { due_us, begun_us: now };

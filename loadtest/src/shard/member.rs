@@ -1,8 +1,8 @@
 //! One user of a shard: its client, its socket, and where its connection is.
 
-use crate::client::Client;
 use crate::random::Random;
 use crate::socket::Socket;
+use crate::speaker::Speaker;
 use engine::ring::Address;
 
 /// What of a socket is on its way in the ring.
@@ -38,7 +38,7 @@ pub(super) enum Link {
 pub(super) struct Member {
     /// Index among all users.
     pub(super) user: u32,
-    pub(super) client: Client,
+    pub(super) client: Speaker,
     pub(super) socket: Socket,
     pub(super) link: Link,
     pub(super) generation: u32,
@@ -66,7 +66,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(user: u32, client: Client, mut random: Random, slow: bool) -> Self {
+    pub(super) fn new(user: u32, client: Speaker, mut random: Random, slow: bool) -> Self {
         Self {
             user,
             client,

@@ -11,9 +11,11 @@ use crate::client::{Client, Shared};
 use crate::course::{Course, Step};
 use crate::dial::{Sources, Target, source};
 use crate::ledger::writer::{Gone, Scribe};
+use crate::peer::{Peer, Peers};
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::scenario::Scenario;
+use crate::speaker::Speaker;
 use calling::Calls;
 use engine::ring::{Call, Dial, Event};
 use member::{Link, Member};
@@ -47,6 +49,8 @@ pub(crate) struct World {
     pub(crate) targets: Vec<Target>,
     /// Where from.
     pub(crate) sources: Sources,
+    /// What the clients share if the server is no Ringway.
+    pub(crate) peers: Option<Arc<Peers>>,
     pub(crate) shards: usize,
     pub(crate) started: Instant,
 }
@@ -156,6 +160,10 @@ impl<R: Dial> Shard<R> {
 
     fn enter(&mut self, step: Step, now: u64) {
         self.leave_us = now;
+        if step == Step::Settle {
+            // Later than `now`, which may be before the end.
+            self.hand_out_rest(self.world.now_us());
+        }
         for slot in 0..self.members.len() as u32 {
             match step {
                 Step::Run => {}
@@ -250,9 +258,18 @@ impl<R: Dial> Shard<R> {
 }
 
 fn member(world: &World, user: u32) -> Member {
-    let id = world.plan.users[user as usize].id;
-    let tracked = world.plan.of(user as usize).map(|c| (Arc::clone(&c.name), c.members.len() as u32));
-    let mut client = Client::new(id, Arc::clone(&world.shared), tracked);
+    let shared = Arc::clone(&world.shared);
+    let mut client = match &world.peers {
+        None => {
+            let id = world.plan.users[user as usize].id;
+            let tracked = world
+                .plan
+                .conversations_of(user as usize)
+                .map(|c| (Arc::clone(&c.name), c.members.len() as u32));
+            Speaker::Client(Client::new(id, shared, tracked).into())
+        }
+        Some(peers) => Speaker::Peer(Peer::new(user, shared, Arc::clone(peers)).into()),
+    };
     let mut chance = world.chance(user, 1);
     let slow = chance.fraction() < world.scenario.clients.slow_share;
     if slow {

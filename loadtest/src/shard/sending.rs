@@ -71,6 +71,17 @@ impl<R: Dial> Shard<R> {
             self.sending = Sending::default();
             return;
         }
+        self.hand_out_due(now);
+    }
+
+    /// The sending is over: what was due before that, and was not handed out because this thread was
+    /// late, still goes out, late as it is.
+    pub(super) fn hand_out_rest(&mut self, now: u64) {
+        self.hand_out_due(now);
+        self.world.shared.counters.finished.fetch_add(1, Relaxed);
+    }
+
+    fn hand_out_due(&mut self, now: u64) {
         loop {
             self.hand_out_messages(now);
             self.churn(now);
@@ -190,7 +201,7 @@ impl<R: Dial> Shard<R> {
             }
             member.primed = true;
             let mut chance = self.world.chance(member.user, 3);
-            for _ in 0..depth {
+            for _ in 0..member.client.first_messages(depth) {
                 self.set_timer(start_us + chance.below(PRIME_US), slot, Due::Send);
             }
         }

@@ -4,6 +4,7 @@ use super::member::{Link, flight};
 use super::{BUFFERS_KEPT, Due, Shard};
 use crate::client::told_wait;
 use crate::course::Step;
+use crate::peer::Frame;
 use crate::socket::{Broken, Heard};
 use engine::ring::{Buffer, Dial, Outgoing};
 use std::io;
@@ -39,9 +40,12 @@ impl<R: Dial> Shard<R> {
         let heard = member.socket.hear(bytes, target, |_, heard| match heard {
             Heard::Upgraded => {
                 heed.upgraded = true;
+                // At once: what the server says first may come with its answer.
+                client.opened(now);
                 Ok(())
             }
             Heard::Text(text) => client.receive(text, now),
+            Heard::Binary(bytes) => client.receive_binary(bytes, now),
             Heard::Closed(code, reason) => {
                 let code = code.map_or("without a code".to_owned(), |code| code.to_string());
                 heed.closed = Some(format!("closed {code} {reason}"));
@@ -125,11 +129,14 @@ impl<R: Dial> Shard<R> {
             member.client.read_back(now, self.world.course.spread_us());
         }
         loop {
-            let text = member.client.transmit(now);
+            let frame = member.client.transmit(now);
             // The ledger hears of it first.
             member.client.tell(&mut self.scribe.batch);
-            let Some(text) = text else { break };
-            member.socket.say(&text);
+            match frame {
+                Some(Frame::Text(text)) => member.socket.say(&text),
+                Some(Frame::Binary(bytes)) => member.socket.say_binary(&bytes),
+                None => break,
+            }
         }
         // What the client could do now it has done: only an answer lets it go on.
         let wake_us = member.client.wake_us().map(|us| if us <= now { now + STUCK_US } else { us });

@@ -17,6 +17,8 @@ pub(crate) enum Heard<'a> {
     Upgraded,
     /// A message.
     Text(&'a str),
+    /// A message of bytes.
+    Binary(&'a [u8]),
     /// It closes: code, if there is one, and reason.
     Closed(Option<u16>, &'a str),
 }
@@ -43,8 +45,9 @@ pub(crate) struct Socket {
     key: String,
     /// Bytes of an answer, or of a frame, that is not all there.
     partial: Vec<u8>,
-    /// A message that comes in several frames.
+    /// A message that comes in several frames, and whether it is one of bytes.
     message: Vec<u8>,
+    binary: bool,
     random: Random,
     /// Frames on their way out.
     out: Vec<u8>,
@@ -54,7 +57,7 @@ impl Socket {
     /// Before the upgrade; masks and keys follow from `seed`.
     pub(crate) fn new(seed: u64) -> Self {
         let random = Random::new(seed);
-        Self { key: String::new(), partial: vec![], message: vec![], random, out: vec![] }
+        Self { key: String::new(), partial: vec![], message: vec![], binary: false, random, out: vec![] }
     }
 
     /// Begins anew, with the request for an upgrade.
@@ -73,6 +76,11 @@ impl Socket {
     /// Queues a text.
     pub(crate) fn say(&mut self, text: &str) {
         self.write(OpCode::Data(Data::Text), text.as_bytes());
+    }
+
+    /// Queues bytes.
+    pub(crate) fn say_binary(&mut self, bytes: &[u8]) {
+        self.write(OpCode::Data(Data::Binary), bytes);
     }
 
     /// Queues a close frame.
@@ -150,17 +158,21 @@ impl Socket {
     ) -> Result<(), Broken> {
         match kind {
             Kind::Text if last => tell(self, Heard::Text(text(payload)?))?,
-            Kind::Text | Kind::Continued => {
+            Kind::Binary if last => tell(self, Heard::Binary(payload))?,
+            Kind::Text | Kind::Binary | Kind::Continued => {
+                if kind != Kind::Continued {
+                    self.binary = kind == Kind::Binary;
+                }
                 self.message.extend_from_slice(payload);
                 if self.message.len() as u64 > MESSAGE_BYTES_MAX {
                     return Err(format!("a message of more than {MESSAGE_BYTES_MAX} bytes").into());
                 }
                 if last {
                     let message = std::mem::take(&mut self.message);
-                    tell(self, Heard::Text(text(&message)?))?;
+                    let binary = self.binary;
+                    tell(self, if binary { Heard::Binary(&message) } else { Heard::Text(text(&message)?) })?;
                 }
             }
-            Kind::Binary => return Err("a binary frame: Ringway sends text".to_owned().into()),
             Kind::Ping => self.write(OpCode::Control(Control::Pong), payload),
             Kind::Pong => {}
             Kind::Close => {

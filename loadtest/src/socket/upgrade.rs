@@ -18,7 +18,7 @@ pub(super) fn key(random: &mut Random) -> String {
 
 /// The request.
 pub(super) fn request(target: &Target, token: &str, key: &str) -> Vec<u8> {
-    let Target { host, path, .. } = target;
+    let Target { host, path, subprotocol, .. } = target;
     let mut request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
@@ -26,6 +26,11 @@ pub(super) fn request(target: &Target, token: &str, key: &str) -> Vec<u8> {
     if !token.is_empty() {
         request.push_str("Authorization: Bearer ");
         request.push_str(token);
+        request.push_str("\r\n");
+    }
+    if let Some(subprotocol) = subprotocol {
+        request.push_str("Sec-WebSocket-Protocol: ");
+        request.push_str(subprotocol);
         request.push_str("\r\n");
     }
     request.push_str("\r\n");

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use loadtest::scenario::Scenario;
 use loadtest::store::Place;
-use loadtest::{Options, Progress, Target, Threshold, User};
+use loadtest::{Options, Progress, Protocol, Target, Threshold, User};
 use protocol::UserId;
 use protocol::token::mint_hs256;
 use std::fmt;
@@ -23,6 +23,14 @@ pub(super) struct Common {
     /// The socket; given several times, users are spread over them
     #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8080/ws", value_parser = loadtest::target)]
     target: Vec<Target>,
+    /// What the server is spoken to in: ringway; raw-echo, raw-relay, raw-room; nats-echo, nats-relay (nats),
+    /// nats-room; mqtt-echo, mqtt-relay (mqtt), mqtt-room; loopback-relay, loopback-room. A path may say
+    /// {user}, {peer} and {room}
+    #[arg(long, value_name = "NAME", default_value_t, value_parser = protocol)]
+    protocol: Protocol,
+    /// Users of a room, for the protocols that have rooms
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
+    room_size: u64,
     /// The HTTP API, which makes the groups
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081", value_parser = loadtest::api_host)]
     api: String,
@@ -121,6 +129,10 @@ impl Store {
     }
 }
 
+fn protocol(text: &str) -> Result<Protocol, String> {
+    text.parse()
+}
+
 fn threshold(text: &str) -> Result<Threshold, String> {
     text.parse()
 }
@@ -132,6 +144,8 @@ impl Common {
             users: self.users(scenario.connections_max())?,
             scenario,
             targets: self.target.clone(),
+            protocol: self.protocol,
+            room_size: self.room_size,
             api: self.api.clone(),
             seed: self.seed,
             ledger: self.ledger.clone(),
@@ -149,6 +163,10 @@ impl Common {
     }
 
     fn users(&self, connections: u64) -> Result<Vec<User>> {
+        let open = self.target.iter().all(|target| target.url.contains("{user}"));
+        if self.tokens.is_none() && (open || !self.protocol.takes_tokens()) {
+            return Ok((1..=connections).map(|id| User { id, token: String::new() }).collect());
+        }
         if let Some(path) = &self.tokens {
             let text =
                 std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -15,6 +15,7 @@ const EXAMPLES: &str = "Examples:
   ringway load quick --groups 10 --group-size 100 -R 100 -o report.json
   ringway load quick --reconnect -d 60s                and kill -9 the server meanwhile
   ringway load quick --reconnect --at-least-once       and kill a worker of the real road
+  ringway load quick --protocol raw-relay --target 'ws://127.0.0.1:9001/relay/{room}'
   ringway load quick --target ws://10.0.0.2:8080/ws --tokens tokens.txt -c 1000
 
 Users are 1 to N and write to their neighbour (1 and 2, 3 and 4 …), or with --groups to groups too.
