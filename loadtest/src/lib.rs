@@ -16,6 +16,7 @@ pub mod compare;
 mod counters;
 mod course;
 mod dial;
+pub mod distributed;
 mod interval;
 pub mod judge;
 pub mod ledger;
@@ -30,7 +31,9 @@ mod run;
 pub mod scenario;
 mod server;
 mod shard;
+mod share;
 mod socket;
+mod tally;
 mod threshold;
 
 pub use api::host as api_host;

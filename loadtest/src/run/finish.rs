@@ -1,9 +1,8 @@
 //! From what a run has left behind to its report.
 
+use super::field::{Field, Finished};
 use super::lead::Led;
 use super::{RunError, load};
-use crate::judge::judge;
-use crate::ledger::writer::Writer;
 use crate::ledger::{End, Header};
 use crate::measure::{Latencies, Measure};
 use crate::options::Options;
@@ -11,8 +10,6 @@ use crate::report::{Observed, Quantiles, Report, VERSION, latencies};
 use crate::scenario::PhaseKind;
 use crate::server::ServerReport;
 use crate::shard::World;
-use std::fs::File;
-use std::io::BufReader;
 
 /// The generator kept up if no more than one message in a hundred was handed out later than this.
 const LAG_US_MAX: u64 = 10_000;
@@ -22,16 +19,12 @@ const LAG_QUANTILE: f64 = 0.99;
 pub(super) fn finish(
     options: &Options,
     world: &World,
-    writer: Writer,
+    field: &mut dyn Field,
     led: Led,
     header: Header,
 ) -> Result<Report, RunError> {
-    let ledger = options.ledger.display().to_string();
     let end = End { interrupted: led.interrupted, settled: led.settled, quiet: led.quiet, ..End::default() };
-    let all = writer.finish(end).map_err(|error| RunError::Write(ledger.clone(), error))?;
-    let file = File::open(&options.ledger).map_err(|error| RunError::Judge(ledger.clone(), error.into()))?;
-    let judged = judge(BufReader::with_capacity(1 << 20, file));
-    let (_, verdict) = judged.map_err(|error| RunError::Judge(ledger.clone(), error))?;
+    let Finished { all, verdict, ledger, workers, saturated } = field.finish(end)?;
     let scenario = &options.scenario;
     let seconds = led.sending.as_secs_f64().max(0.001);
     let warmups = scenario.phases.iter().filter(|phase| phase.kind == PhaseKind::Warmup);
@@ -51,7 +44,8 @@ pub(super) fn finish(
         settled: led.settled,
         incomplete: led.interrupted,
         gone: led.gone.clone(),
-        saturated: saturated(&all, load(&world.shared.counters.ledger_waits)),
+        worker_gone: led.lost.clone(),
+        saturated,
         persisted_per_second: verdict.persisted as f64 / seconds,
         delivered_per_second: verdict.delivered as f64 / seconds,
         ack_ms: Quantiles::of(&all.of(Measure::Persisted).due),
@@ -64,6 +58,7 @@ pub(super) fn finish(
         thresholds: vec![],
         phases: led.phases,
         intervals: led.watch.intervals,
+        workers,
         ledger,
         verdict,
     };
@@ -77,7 +72,8 @@ pub(super) fn finish(
     Ok(report)
 }
 
-fn saturated(all: &Latencies, waits: u64) -> Option<String> {
+/// Why a generator could not keep up, if so.
+pub(crate) fn saturated(all: &Latencies, waits: u64) -> Option<String> {
     let late_us = all.lag.value_at_quantile(LAG_QUANTILE);
     let mut why = vec![];
     if !all.lag.is_empty() && late_us > LAG_US_MAX {
@@ -109,6 +105,7 @@ fn observed(world: &World) -> Observed {
         syncs: load(&c.syncs),
         left_out: load(&c.left_out),
         ledger_waits: load(&c.ledger_waits),
+        across: load(&c.across),
         errors: c.errors(),
         first_drop: c.first_drop.get().cloned(),
         first_error: c.first_error.get().cloned(),
