@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether a wait is over.
+/// How often it is looked whether a wait is over, and how often it is told that it goes on.
 const LOOK: Duration = Duration::from_millis(20);
+const TELL: Duration = Duration::from_secs(5);
 
 /// The workers, in the order of their indices.
 #[derive(Debug)]
@@ -67,7 +68,13 @@ impl Crowd {
     /// Waits until all that take part have reached something; those that don't in time are gone.
     pub(super) fn wait_for(&mut self, what: &str, at_most: Duration, reached: impl Fn(&Link) -> bool) {
         let until = Instant::now() + at_most;
+        let mut told = Instant::now();
         while !self.there().all(|link| reached(link)) {
+            if told.elapsed() >= TELL {
+                told = Instant::now();
+                let missing = self.there().filter(|link| !reached(link)).count();
+                eprintln!("waiting for {missing} of {} workers {what}", self.links.len());
+            }
             if Instant::now() >= until {
                 let late = format!("{what} took it more than {} s", at_most.as_secs());
                 return self.there().filter(|link| !reached(link)).for_each(|link| link.leave(late.clone()));
