@@ -35,6 +35,8 @@ pub(crate) struct Counters {
     pub(crate) expected: AtomicU64,
     /// Deliveries to recipients, each counted once.
     pub(crate) delivered: AtomicU64,
+    /// Of these, those that another process sent: their latency is not measured.
+    pub(crate) across: AtomicU64,
     /// `typing` that went out, and that came in.
     pub(crate) typing: AtomicU64,
     pub(crate) typing_heard: AtomicU64,

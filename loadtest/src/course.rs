@@ -1,6 +1,7 @@
 //! How far a run is: said by the one who leads it, looked at by the shards.
 
 use crate::scenario::{PhaseKind, Scenario};
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// The steps of a run.
@@ -15,6 +16,15 @@ pub(crate) enum Step {
     ReadBack,
     /// Clients leave.
     Leave,
+}
+
+/// How far a run is, to be told to another process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    step: u8,
+    /// [`UNKNOWN`] where it is not known yet.
+    starts_us: Vec<u64>,
+    spread_us: u64,
 }
 
 /// A time that is not known yet.
@@ -86,6 +96,24 @@ impl Course {
         self.spread_us.load(Ordering::Acquire)
     }
 
+    /// How far it is.
+    pub(crate) fn state(&self) -> State {
+        State {
+            step: self.step() as u8,
+            starts_us: self.starts_us.iter().map(|us| us.load(Ordering::Acquire)).collect(),
+            spread_us: self.spread_us(),
+        }
+    }
+
+    /// Follows another process's course of the same scenario.
+    pub(crate) fn follow(&self, state: &State) {
+        for (own, us) in self.starts_us.iter().zip(&state.starts_us) {
+            own.store(*us, Ordering::Release);
+        }
+        self.spread_us.store(state.spread_us, Ordering::Release);
+        self.step.store(state.step, Ordering::Release);
+    }
+
     /// Begins a phase.
     pub(crate) fn begin(&self, phase: usize, at_us: u64) {
         self.starts_us[phase].store(at_us, Ordering::Release);
@@ -136,5 +164,13 @@ mod tests {
         course.begin(1, 5);
         course.go_to(Step::Leave);
         assert_eq!((course.step(), course.start_us(1)), (Step::Leave, Some(5)));
+        let follower = Course::new(&Scenario::read("x", &text).unwrap());
+        let told = serde_json::to_string(&course.state()).unwrap();
+        follower.follow(&serde_json::from_str(&told).unwrap());
+        assert_eq!(follower.state(), course.state());
+        assert_eq!(
+            (follower.step(), follower.start_us(0), follower.start_us(1)),
+            (Step::Leave, None, Some(5))
+        );
     }
 }

@@ -110,6 +110,26 @@ impl Latencies {
         &self.pairs[measure as usize]
     }
 
+    /// All of them by name, as reports and logs call them.
+    pub(crate) fn histograms(&self) -> Vec<(String, &Histogram<u64>)> {
+        let pair = |measure: &Measure| {
+            let (name, pair) = (measure.name(), self.of(*measure));
+            [(name.to_owned(), &pair.due), (format!("{name}.begun"), &pair.begun)]
+        };
+        MEASURES.iter().flat_map(pair).chain([("lag".to_owned(), &self.lag)]).collect()
+    }
+
+    /// The one of that name.
+    pub(crate) fn histogram_mut(&mut self, name: &str) -> Option<&mut Histogram<u64>> {
+        if name == "lag" {
+            return Some(&mut self.lag);
+        }
+        let begun = name.strip_suffix(".begun");
+        let measure = MEASURES.into_iter().find(|measure| measure.name() == begun.unwrap_or(name))?;
+        let pair = &mut self.pairs[measure as usize];
+        Some(if begun.is_some() { &mut pair.begun } else { &mut pair.due })
+    }
+
     pub(crate) fn clear(&mut self) {
         for pair in &mut self.pairs {
             pair.due.clear();

@@ -316,7 +316,7 @@ fn a_run_that_was_not_settled_has_nothing_lost_and_is_incomplete() {
     let verdict = judge_lines(&lines);
     assert!(!verdict.clean && verdict.incomplete && verdict.counts.is_empty(), "{verdict:#?}");
     // The same with an end that says so.
-    let end = End { sent: 6, acks: 5, got: 19, interrupted: true, settled: false, quiet: false };
+    let end = End { sent: 6, acks: 5, got: 19, interrupted: true, settled: false, quiet: false, clock_us: 0 };
     let mut whole = vec![lines[0].clone()];
     sealer.header(&loadtest::ledger::chain::open_header(&lines[0]).unwrap().0);
     whole.extend(records.iter().map(|record| sealer.record(record)));

@@ -20,6 +20,7 @@ pub(crate) use extras::Hint;
 use inbox::{Inbox, Why};
 use outbox::Outbox;
 pub(crate) use outbox::WINDOW_MAX;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub(crate) use wire::told_wait;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) measured_from_us: AtomicU64,
     /// Numbers for sessions.
     pub(crate) sessions: AtomicU64,
+    /// The users of this process, if others are elsewhere: what those send goes out by another clock.
+    pub(crate) own: Option<HashSet<u64>>,
     /// Counted together.
     pub(crate) counters: Counters,
 }
@@ -263,7 +266,9 @@ impl Client {
         let new = at.is_some_and(|at| self.inbox.take(at, seq, now_us));
         if new && from != user && via != Via::Final {
             add(&self.shared.counters.delivered, 1);
-            if let Some((due_us, begun_us)) = wire::times_of(&message.content) {
+            if self.shared.own.as_ref().is_some_and(|own| !own.contains(&from)) {
+                add(&self.shared.counters.across, 1);
+            } else if let Some((due_us, begun_us)) = wire::times_of(&message.content) {
                 self.sample(Measure::Delivered, due_us, begun_us, now_us);
             }
         }

@@ -17,6 +17,7 @@ fn client() -> Client {
         window: super::WINDOW_MAX,
         measured_from_us: AtomicU64::new(0),
         sessions: AtomicU64::new(0),
+        own: None,
         counters: Counters::default(),
     };
     Client::new(1, Arc::new(shared), [(Arc::from(NAME), 2)].into_iter())

@@ -123,6 +123,9 @@ pub enum DamageKind {
 pub struct Damage {
     /// What.
     pub kind: DamageKind,
+    /// Which worker's ledger, where several are judged together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<u32>,
     /// Where in the file, from 1: the line itself, or the one that stands in its place; 0 if it is
     /// the whole file.
     pub line: u64,
@@ -132,6 +135,9 @@ pub struct Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(ledger) = self.ledger {
+            write!(f, "ledger of worker {ledger}, ")?;
+        }
         let kind = match self.kind {
             DamageKind::Removed => "removed before it",
             DamageKind::Doubled => "doubled",

@@ -9,17 +9,39 @@ impl Judge {
     /// What the records come to; `sound` if every line was where and what it was, `at_least_once`
     /// if a session may be told of a message again.
     pub fn finish(mut self, sound: bool, at_least_once: bool) -> Verdict {
-        self.check_end(sound);
+        self.end_file(sound, None);
+        self.finish_files(at_least_once)
+    }
+
+    /// A file is over: its end is checked.
+    pub(super) fn end_file(&mut self, sound: bool, ledger: Option<u32>) {
+        self.check_end(sound, ledger);
+        let none = End { interrupted: true, ..End::default() };
+        let end = self.end.take().unwrap_or(none);
+        self.read = End::default();
+        self.ended = Some(self.ended.map_or(end, |all| End {
+            interrupted: all.interrupted || end.interrupted,
+            settled: all.settled && end.settled,
+            quiet: all.quiet && end.quiet,
+            clock_us: all.clock_us.max(end.clock_us),
+            ..all
+        }));
+    }
+
+    /// What all files come to.
+    pub(super) fn finish_files(mut self, at_least_once: bool) -> Verdict {
         if !at_least_once {
             self.fault_repeats();
         }
-        let end = self.end.unwrap_or_default();
-        self.verdict.incomplete = end.interrupted || self.end.is_none();
+        let end = self.ended.unwrap_or_default();
+        self.verdict.incomplete = end.interrupted;
         self.verdict.settled = end.settled;
+        // Two files' clocks may be off to either side.
+        let apart = if self.by_time { end.clock_us.saturating_mul(2) } else { 0 };
         for at in 0..self.messages.len() {
             self.count(at);
             self.check_unknown(at);
-            self.check_lost(at, end.quiet);
+            self.check_lost(at, end.quiet, apart);
         }
         self.check_gaps();
         self.check_order(Witness::Clients, |_, message| message.place().map(|place| place.seq));
@@ -42,7 +64,7 @@ impl Judge {
         }
     }
 
-    fn check_end(&mut self, sound: bool) {
+    fn check_end(&mut self, sound: bool, ledger: Option<u32>) {
         let about = match self.end {
             None => "the end is missing: the run was killed, or the file cut off".to_owned(),
             // Damaged lines are named one by one, and make the counts differ.
@@ -53,7 +75,7 @@ impl Judge {
                 end.sent, end.acks, end.got, self.read.sent, self.read.acks, self.read.got
             ),
         };
-        self.verdict.damage(Damage { kind: DamageKind::Truncated, line: 0, about });
+        self.verdict.damage(Damage { kind: DamageKind::Truncated, ledger, line: 0, about });
     }
 
     fn counted(&self, end: End) -> bool {
@@ -77,14 +99,14 @@ impl Judge {
     }
 
     /// Everybody in the conversation has it; its sender can read it back. Who asked before it was
-    /// known to be persisted may not have it.
-    fn check_lost(&mut self, at: u32, quiet: bool) {
+    /// known to be persisted, or less than `apart` after it, may not have it.
+    fn check_lost(&mut self, at: u32, quiet: bool, apart: u64) {
         let message = self.messages.get(at);
         if !message.sent || message.refused {
             return;
         }
         let (conv, sender, place) = (message.conversation, message.sender, message.place());
-        let known_at = message.known_at.unwrap_or(u64::MAX);
+        let known_at = message.known_at.unwrap_or(u64::MAX).saturating_add(apart);
         let mut undecided = message.acked.is_none() && !quiet;
         if message.acked.is_none() && quiet {
             self.fault(FaultKind::Lost, at, "it was sent, and never acknowledged as persisted".to_owned());

@@ -22,13 +22,14 @@ pub(super) struct Message {
     pub(super) conversation: u32,
     pub(super) sender: u64,
     client_id: u32,
+    /// Of its content: as it was delivered, as long as nobody has sent it.
     pub(super) hash: u64,
     /// Its place among everything that was sent: the earliest and the latest that it can be.
     pub(super) order: (u64, u64),
     /// The session it went out through last.
     pub(super) session: u64,
     pub(super) acked: Option<MessageAt>,
-    /// The record that was the first to say that it is persisted: an ack, or a delivery.
+    /// The moment of the first record that says that it is persisted: an ack, or a delivery.
     pub(super) known_at: Option<u64>,
     /// As it was delivered first.
     pub(super) stored: Option<MessageAt>,
@@ -40,6 +41,11 @@ pub(super) struct Message {
 impl Message {
     pub(super) fn place(&self) -> Option<MessageAt> {
         self.acked.or(self.stored)
+    }
+
+    /// It was known to be persisted at that moment.
+    pub(super) fn is_known(&mut self, now: u64) {
+        self.known_at = Some(self.known_at.map_or(now, |known_at| known_at.min(now)));
     }
 }
 

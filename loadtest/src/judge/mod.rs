@@ -5,6 +5,7 @@ mod fault;
 mod finish;
 mod messages;
 mod rows;
+pub mod together;
 
 pub use fault::{Damage, DamageKind, FAULTS_MAX, Fault, FaultKind, KINDS, Verdict, Witness};
 pub use rows::{Row, StoreRead};
@@ -44,7 +45,7 @@ struct Received {
     last: Ranges,
 }
 
-/// How one user asked for what is stored of one conversation, by the places of records.
+/// How one user asked for what is stored of one conversation, by the moments of records.
 #[derive(Debug, Clone, Copy)]
 struct ReadBack {
     first: u64,
@@ -70,8 +71,9 @@ pub struct Judge {
     live: Map<(u64, u32), Live>,
     /// Message, session and user of deliveries that the session had had before.
     repeats: Vec<(u32, u64, u64)>,
-    /// Records taken.
-    taken: u64,
+    /// The moment of the record at hand: its place in the file; where there are several files, its time.
+    now: u64,
+    by_time: bool,
     /// Sessions in which a message was refused for now.
     refusing: HashSet<u64>,
     /// What the store has, once it is asked.
@@ -79,6 +81,8 @@ pub struct Judge {
     verdict: Verdict,
     read: End,
     end: Option<End>,
+    /// What the ends of the files so far come to.
+    ended: Option<End>,
 }
 
 /// Judges a ledger.
@@ -118,7 +122,7 @@ impl Judge {
 
     /// Takes the next record.
     pub fn take(&mut self, record: &Record<'_>) {
-        self.taken += 1;
+        self.now = if self.by_time { record.at().unwrap_or(self.now) } else { self.now + 1 };
         match record {
             Record::Conversation { conv, members } => {
                 let at = self.conversation(conv) as usize;
@@ -150,7 +154,7 @@ impl Judge {
                 self.got(record);
             }
             Record::ReadBack { user, conv, .. } => {
-                let (key, now) = ((*user, self.conversation(conv)), self.taken);
+                let (key, now) = ((*user, self.conversation(conv)), self.now);
                 let new = ReadBack { first: now, last: now, done: None };
                 self.read_back.entry(key).or_insert(new).last = now;
             }
@@ -197,11 +201,29 @@ impl Judge {
             self.fault(FaultKind::Doubled, at, "two messages were sent under this id".to_owned());
             return;
         }
-        if message.conversation != conv {
-            message.conversation = conv;
-        }
+        // In another file, it may stand as delivered before.
+        let delivered = message.stored.map(|_| (message.conversation, message.hash));
+        message.conversation = conv;
         (message.sent, message.hash, message.session) = (true, hash, session);
         message.order = (order, order);
+        if let Some((elsewhere, delivered)) = delivered {
+            self.check_content(at, hash, delivered);
+            self.check_conversation(at, elsewhere);
+        }
+    }
+
+    fn check_content(&mut self, at: u32, expected: u64, delivered: u64) {
+        if expected != delivered {
+            let detail = format!("its content was {expected:016x}, delivered was {delivered:016x}");
+            self.fault_once(FaultKind::Altered, at, detail);
+        }
+    }
+
+    fn check_conversation(&mut self, at: u32, delivered: u32) {
+        if self.messages.get(at).conversation != delivered {
+            let name = self.conversations[delivered as usize].name.clone();
+            self.fault_once(FaultKind::Altered, at, format!("delivered in {name}"));
+        }
     }
 
     /// A message that was refused takes the place of its repeat. One that may have been, in a session
@@ -235,7 +257,7 @@ impl Judge {
         let conv = self.conversation(conv);
         let at = self.messages.find(user, msg, conv);
         let message = self.messages.get_mut(at);
-        message.known_at.get_or_insert(self.taken);
+        message.is_known(self.now);
         match message.acked {
             None => message.acked = Some(place),
             Some(first) if first == place => {}
@@ -295,21 +317,15 @@ impl Judge {
     /// What was delivered, against what was sent, acknowledged, and delivered to others.
     fn compare(&mut self, at: u32, conv: u32, hash: u64, place: MessageAt) {
         let message = self.messages.get_mut(at);
-        let (sent, expected, stored, acked) = (message.sent, message.hash, message.stored, message.acked);
-        let elsewhere = message.conversation != conv;
-        message.known_at.get_or_insert(self.taken);
+        let (stored, acked) = (message.stored, message.acked);
+        message.is_known(self.now);
         message.stored = Some(stored.unwrap_or(place));
-        if sent && expected != hash {
-            self.fault_once(
-                FaultKind::Altered,
-                at,
-                format!("its content was {expected:016x}, delivered was {hash:016x}"),
-            );
+        if !message.sent && stored.is_none() {
+            message.hash = hash;
         }
-        if elsewhere {
-            let name = self.conversations[conv as usize].name.clone();
-            self.fault_once(FaultKind::Altered, at, format!("delivered in {name}"));
-        }
+        let expected = message.hash;
+        self.check_content(at, expected, hash);
+        self.check_conversation(at, conv);
         if let Some(first) = stored.filter(|first| *first != place) {
             self.fault_once(FaultKind::Doubled, at, format!("delivered as {first}, and as {place}"));
         }

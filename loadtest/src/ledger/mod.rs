@@ -37,6 +37,16 @@ pub struct Header {
     /// Whether a session may be told of a message again, as after the death of a worker.
     #[serde(default)]
     pub at_least_once: bool,
+    /// Which of the processes that made the run wrote this file, from 0.
+    #[serde(default)]
+    pub worker: u32,
+    /// How many there were, each with a ledger of its own.
+    #[serde(default = "one")]
+    pub workers: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// How a message reached a client.
@@ -241,9 +251,27 @@ pub struct End {
     /// Whether nothing more was on its way by then, and all of it was read back: what is missing is
     /// lost. If not, one can't say of what was acknowledged too late, or not at all.
     pub quiet: bool,
+    /// How far the times in the file are off at most from those of the run's other files, microseconds.
+    #[serde(default)]
+    pub clock_us: u64,
 }
 
 impl Record<'_> {
+    /// When it happened, if it says so.
+    pub fn at(&self) -> Option<u64> {
+        match self {
+            Self::Session { at, .. }
+            | Self::Down { at, .. }
+            | Self::Sent { at, .. }
+            | Self::Again { at, .. }
+            | Self::Ack { at, .. }
+            | Self::Refused { at, .. }
+            | Self::Got { at, .. }
+            | Self::ReadBack { at, .. } => Some(*at),
+            Self::Conversation { .. } | Self::Base { .. } | Self::Stored { .. } | Self::End(_) => None,
+        }
+    }
+
     /// Names the message, or whatever else the record is about, for a person.
     pub fn describe(&self) -> String {
         let mut text = String::new();

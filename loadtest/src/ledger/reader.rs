@@ -38,7 +38,7 @@ struct Places {
 
 impl Places {
     fn damage(&mut self, kind: DamageKind, line: u64, about: String) {
-        self.damages.push(Damage { kind, line, about });
+        self.damages.push(Damage { kind, ledger: None, line, about });
     }
 
     fn is_missing(&self, n: u64) -> bool {
@@ -229,6 +229,8 @@ fn read_header<R: BufRead>(lines: &mut Lines<R>, places: &mut Places) -> Result<
         rate: 0,
         started: String::new(),
         at_least_once: false,
+        worker: 0,
+        workers: 1,
     };
     Ok(Some(unknown))
 }

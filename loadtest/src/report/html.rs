@@ -30,6 +30,7 @@ pub fn html(report: &Report) -> String {
     latencies(&mut page, report);
     over_time(&mut page, report);
     server(&mut page, report);
+    workers(&mut page, report);
     judgement(&mut page, report);
     page.push_str("</body></html>\n");
     page
@@ -65,14 +66,17 @@ fn head(page: &mut String, r: &Report) {
         r.verdict.clean,
         if r.verdict.clean { "CLEAN: nothing lost, doubled or out of order" } else { "NOT CLEAN" },
     );
-    if r.incomplete {
-        mark(false, "INCOMPLETE: cut short by Ctrl-C");
+    if let Some(text) = r.incomplete_text() {
+        mark(false, text);
     }
     if let Some(why) = &r.saturated {
         mark(false, &format!("GENERATOR SATURATED: {why}"));
     }
     if let Some(why) = &r.gone {
         mark(false, &format!("THE SERVER IS GONE: {why}"));
+    }
+    if let Some(why) = &r.worker_gone {
+        mark(false, &format!("A WORKER IS GONE: {why}"));
     }
     let mut tiles = vec![
         ("persisted/s", grouped(r.persisted_per_second.round() as u64)),
@@ -93,6 +97,33 @@ fn head(page: &mut String, r: &Report) {
         put(page, format_args!("<div><b>{value}</b>{name}</div>"));
     }
     page.push_str("</div>");
+}
+
+/// The processes that made the run together.
+fn workers(page: &mut String, r: &Report) {
+    if r.workers.is_empty() {
+        return;
+    }
+    page.push_str(
+        "<h2>Workers</h2><table><tr><th></th><th>address</th><th>users</th><th>shards</th><th>clock ahead, µs</th><th>drift, µs</th></tr>",
+    );
+    for worker in &r.workers {
+        let clock = worker.clock_start;
+        let drift = worker.drift_us.map_or(String::new(), |drift| format!("{drift:+.0}"));
+        put(
+            page,
+            format_args!(
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:+.0} ± {:.0}</td><td>{drift}</td></tr>",
+                worker.index,
+                escape(&worker.address),
+                grouped(worker.users),
+                worker.shards,
+                clock.ahead_us,
+                clock.error_us
+            ),
+        );
+    }
+    page.push_str("</table>");
 }
 
 fn thresholds(page: &mut String, r: &Report) {

@@ -6,10 +6,12 @@ mod svg;
 #[cfg(test)]
 mod tests;
 mod text;
+mod workers;
 
 pub(crate) use histograms::HistogramLog;
 pub use html::html;
 pub use text::{grouped, summary};
+pub use workers::{ClockReport, WorkerReport};
 
 use crate::interval::Interval;
 use crate::judge::Verdict;
@@ -117,6 +119,8 @@ pub struct Observed {
     pub own: u64,
     /// How often a shard had to wait for the ledger.
     pub ledger_waits: u64,
+    /// Deliveries that another worker had sent: counted, and not measured.
+    pub across: u64,
     /// Errors that the server told, by code.
     pub errors: BTreeMap<String, u64>,
     /// Why the first of the dropped sessions ended.
@@ -171,6 +175,8 @@ pub struct Report {
     pub incomplete: bool,
     /// Why the server counts as gone, if it does.
     pub gone: Option<String>,
+    /// Which worker went away before the end, if one did: then no ledger was judged.
+    pub worker_gone: Option<String>,
     /// Why the generator could not keep up, if so: the figures are then also its own.
     pub saturated: Option<String>,
     /// Messages a second that were persisted, from the first due time to the last ack.
@@ -197,6 +203,8 @@ pub struct Report {
     pub phases: Vec<PhaseReport>,
     /// The run second by second.
     pub intervals: Vec<Interval>,
+    /// The processes that made the run together; none if it was this one alone.
+    pub workers: Vec<WorkerReport>,
     /// Where the ledger is; a run on a peer has none.
     pub ledger: String,
     /// What the judge says of it.
@@ -219,6 +227,18 @@ impl Report {
     /// Judges thresholds against what was measured.
     pub(crate) fn judge(&self, thresholds: &[Threshold], all: &Latencies) -> Vec<Outcome> {
         thresholds.iter().map(|threshold| threshold.judge(self.value(threshold.subject, all))).collect()
+    }
+
+    /// Whether the server, or a worker, went away.
+    pub fn is_gone(&self) -> bool {
+        self.gone.is_some() || self.worker_gone.is_some()
+    }
+
+    fn incomplete_text(&self) -> Option<&'static str> {
+        match &self.worker_gone {
+            Some(_) => Some("INCOMPLETE: a worker went away"),
+            None => self.incomplete.then_some("INCOMPLETE: cut short by Ctrl-C"),
+        }
     }
 
     fn value(&self, subject: Subject, all: &Latencies) -> Option<f64> {

@@ -1,6 +1,6 @@
 //! A report of a run that never was, in each of its forms.
 
-use super::{Observed, Quantiles, Report, VERSION, html, latencies};
+use super::{ClockReport, Observed, Quantiles, Report, VERSION, WorkerReport, html, latencies};
 use crate::interval::{Interval, Short};
 use crate::judge::{Fault, FaultKind, StoreRead, Verdict, Witness};
 use crate::measure::{Latencies, Measure, Sample};
@@ -59,6 +59,7 @@ fn report() -> Report {
         settled: true,
         incomplete: false,
         gone: None,
+        worker_gone: None,
         saturated: None,
         persisted_per_second: 10.0,
         delivered_per_second: 10.0,
@@ -86,6 +87,17 @@ fn report() -> Report {
         thresholds: vec![],
         phases: vec![],
         intervals: (1..=3).map(|at| second(f64::from(at))).collect(),
+        workers: vec![WorkerReport {
+            index: 0,
+            address: "127.0.0.1:9".into(),
+            pid: 77,
+            users: 1_500,
+            shards: 2,
+            clock_start: ClockReport { ahead_us: 12.4, error_us: 20.2 },
+            clock_end: Some(ClockReport { ahead_us: 15.0, error_us: 30.0 }),
+            drift_us: Some(-2.6),
+            ledger: "x.ledger".into(),
+        }],
         ledger: "x.ledger".into(),
         verdict,
     };
@@ -120,7 +132,9 @@ fn the_page_names_what_is_wrong_and_nothing_of_it_is_markup() {
         page.contains("a &lt;b&gt; &amp; c") && page.contains("&lt;script&gt;") && !page.contains("<script")
     );
     assert!(!page.contains("http") && !page.contains("NaN"), "{page}");
-    for told in ["NOT CLEAN", "persisted, from begun", "Server CPU", "commit", "lost==0", "error BUSY 2"] {
+    for told in
+        ["NOT CLEAN", "persisted, from begun", "Server CPU", "commit", "lost==0", "error BUSY 2", "+12 ± 20"]
+    {
         assert!(page.contains(told), "{told}");
     }
     assert!(page.contains("store sqlite:&lt;x&gt;: 1,234 rows of 3 conversations"), "{page}");
@@ -136,7 +150,20 @@ fn the_text_has_both_beginnings_and_every_threshold() {
         "hop commit: mean 1.250 ms, p50 ≤ 1",
         "12.5 µs",
         "the store sqlite:<x> has 1,234 rows of 3 conversations",
+        "worker 0 at 127.0.0.1:9, pid 77: 1,500 users, 2 shards; clock +12 µs ± 20, drift -3 µs ± 50",
     ] {
         assert!(text.contains(told), "{told}: {text}");
     }
+}
+
+#[test]
+fn a_run_that_lost_a_worker_says_so_in_every_form() {
+    let mut report = report();
+    report.incomplete = true;
+    report.worker_gone = Some("worker 1 of 2: closed".into());
+    let (text, page) = (report.to_string(), html(&report));
+    for told in ["INCOMPLETE: a worker went away", "A WORKER IS GONE: worker 1 of 2: closed"] {
+        assert!(text.contains(told) && page.contains(told), "{told}");
+    }
+    assert!(report.is_gone() && !report.is_ok(true));
 }

@@ -26,7 +26,7 @@ pub fn grouped(n: u64) -> String {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let incomplete = if self.incomplete { "   INCOMPLETE: cut short by Ctrl-C" } else { "" };
+        let incomplete = self.incomplete_text().map_or(String::new(), |text| format!("   {text}"));
         let groups = match self.groups {
             (0, _) => String::new(),
             (groups, size) => format!(", {} groups of {}", grouped(groups as u64), grouped(size as u64)),
@@ -57,6 +57,7 @@ impl fmt::Display for Report {
         )?;
         self.write_latencies(f)?;
         self.write_observed(f)?;
+        self.write_workers(f)?;
         self.write_server(f)?;
         self.write_thresholds(f)?;
         match self.has_ledger() {

@@ -19,7 +19,7 @@ use std::sync::{Arc, mpsc};
 const TIMER_SLACK_NS: NonZeroU64 = NonZeroU64::MIN;
 
 /// Makes the groups of a scenario through the API.
-pub(super) fn make_groups(options: &Options) -> Result<Vec<Conversation>, RunError> {
+pub(crate) fn make_groups(options: &Options) -> Result<Vec<Conversation>, RunError> {
     let (groups, connections) = (&options.scenario.groups, options.scenario.connections as usize);
     let mut random = Random::new(options.seed ^ 0x6772_6f75_7073);
     let make = |number| {
@@ -35,6 +35,7 @@ pub(super) fn make_groups(options: &Options) -> Result<Vec<Conversation>, RunErr
 }
 
 /// The threads that are the clients.
+#[derive(Debug)]
 pub(super) struct Crew(Vec<Executor>);
 
 impl Crew {

@@ -1,9 +1,8 @@
 //! From what a run has left behind to its report.
 
+use super::field::{Field, Finished};
 use super::lead::Led;
 use super::{RunError, load};
-use crate::judge::{Verdict, judge_with};
-use crate::ledger::writer::Writer;
 use crate::ledger::{End, Header};
 use crate::measure::{Latencies, Measure};
 use crate::options::Options;
@@ -11,8 +10,6 @@ use crate::report::{Observed, Quantiles, Report, VERSION, latencies};
 use crate::scenario::PhaseKind;
 use crate::server::ServerReport;
 use crate::shard::World;
-use std::fs::File;
-use std::io::BufReader;
 
 /// The generator kept up if no more than one message in a hundred was handed out later than this.
 const LAG_US_MAX: u64 = 10_000;
@@ -22,17 +19,12 @@ const LAG_QUANTILE: f64 = 0.99;
 pub(super) fn finish(
     options: &Options,
     world: &World,
-    writer: Writer,
+    field: &mut dyn Field,
     led: Led,
     header: Header,
 ) -> Result<Report, RunError> {
-    let ledger = match world.peers {
-        None => options.ledger.display().to_string(),
-        Some(_) => String::new(),
-    };
     let end = End { interrupted: led.interrupted, settled: led.settled, quiet: led.quiet, ..End::default() };
-    let all = writer.finish(end).map_err(|error| RunError::Write(ledger.clone(), error))?;
-    let verdict = verdict(options, world, &led)?;
+    let Finished { all, verdict, ledger, workers, saturated } = field.finish(end)?;
     let scenario = &options.scenario;
     let seconds = led.sending.as_secs_f64().max(0.001);
     let warmups = scenario.phases.iter().filter(|phase| phase.kind == PhaseKind::Warmup);
@@ -53,7 +45,8 @@ pub(super) fn finish(
         settled: led.settled,
         incomplete: led.interrupted,
         gone: led.gone.clone(),
-        saturated: saturated(&all, load(&world.shared.counters.ledger_waits)),
+        worker_gone: led.lost.clone(),
+        saturated,
         persisted_per_second: verdict.persisted as f64 / seconds,
         delivered_per_second: verdict.delivered as f64 / seconds,
         ack_ms: Quantiles::of(&all.of(Measure::Persisted).due),
@@ -66,6 +59,7 @@ pub(super) fn finish(
         thresholds: vec![],
         phases: led.phases,
         intervals: led.watch.intervals,
+        workers,
         ledger,
         verdict,
     };
@@ -79,18 +73,8 @@ pub(super) fn finish(
     Ok(report)
 }
 
-/// What the ledger comes to; of a peer, what was counted.
-fn verdict(options: &Options, world: &World, led: &Led) -> Result<Verdict, RunError> {
-    if let Some(peers) = &world.peers {
-        return Ok(peers.verdict(&world.shared.counters, led.settled, led.quiet, led.interrupted));
-    }
-    let unjudged = |error| RunError::Judge(options.ledger.display().to_string(), error);
-    let file = File::open(&options.ledger).map_err(|error| unjudged(error.into()))?;
-    let judged = judge_with(BufReader::with_capacity(1 << 20, file), options.store.as_ref());
-    Ok(judged.map_err(unjudged)?.1)
-}
-
-fn saturated(all: &Latencies, waits: u64) -> Option<String> {
+/// Why a generator could not keep up, if so.
+pub(crate) fn saturated(all: &Latencies, waits: u64) -> Option<String> {
     let late_us = all.lag.value_at_quantile(LAG_QUANTILE);
     let mut why = vec![];
     if !all.lag.is_empty() && late_us > LAG_US_MAX {
@@ -123,6 +107,7 @@ fn observed(world: &World) -> Observed {
         left_out: load(&c.left_out),
         own: world.peers.as_ref().map_or(0, |peers| peers.own()),
         ledger_waits: load(&c.ledger_waits),
+        across: load(&c.across),
         errors: c.errors(),
         first_drop: c.first_drop.get().cloned(),
         first_error: c.first_error.get().cloned(),

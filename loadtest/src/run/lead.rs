@@ -1,11 +1,10 @@
 //! Leads the clients through a run: connect, phases, settle, read back, leave.
 
-use super::crew::Crew;
+use super::field::Field;
 use super::watch::{LOOK, Span, Watch};
 use super::{RunError, load};
 use crate::counters::Counters;
 use crate::course::{Step, first_measured};
-use crate::ledger::writer::Writer;
 use crate::options::Options;
 use crate::report::PhaseReport;
 use crate::server::{Hops, Usage};
@@ -22,8 +21,6 @@ const SETTLE: Duration = Duration::from_secs(300);
 /// How long reading everything back may take, and how it is spread: one client each so many µs.
 const READ_BACK: Duration = Duration::from_secs(120);
 const READ_BACK_SPREAD_US: u64 = 200;
-/// Between the last client's start and the first message.
-const BREATH_US: u64 = 200_000;
 /// How long nobody may be connected before the server counts as gone.
 const GONE: Duration = Duration::from_secs(60);
 
@@ -41,6 +38,8 @@ pub(super) struct Led {
     pub(super) quiet: bool,
     pub(super) interrupted: bool,
     pub(super) gone: Option<String>,
+    /// Which worker went away, if one did.
+    pub(super) lost: Option<String>,
     pub(super) phases: Vec<PhaseReport>,
     /// Once everybody was connected, and once everything had settled.
     pub(super) usage: (Option<Usage>, Option<Usage>),
@@ -64,12 +63,14 @@ enum Waited {
     Reached,
     TimedOut,
     Interrupted,
+    /// A part of those who make the run went away.
+    Lost,
 }
 
 struct Lead<'a> {
     options: &'a Options,
     world: &'a World,
-    writer: &'a Writer,
+    field: &'a mut dyn Field,
     watch: Watch,
     gone: Option<String>,
     nobody_since: Option<Instant>,
@@ -81,29 +82,30 @@ pub(super) fn lead(
     options: &Options,
     world: &World,
     watch: Watch,
-    writer: &Writer,
-    crew: Crew,
+    field: &mut dyn Field,
 ) -> Result<Led, RunError> {
-    let mut lead = Lead { options, world, writer, watch, gone: None, nobody_since: None, phases: vec![] };
+    let mut lead = Lead { options, world, field, watch, gone: None, nobody_since: None, phases: vec![] };
     let led = lead.live();
     // Whatever happened, the clients leave, and the ledger gets all they have seen.
     world.course.go_to(Step::Leave);
-    let left = crew.join();
+    let left = lead.field.leave();
     let (connect, first_us, sending, drain, settled, all_read, usage) = led?;
     left?;
-    lead.watch.end(writer)?;
+    lead.watch.end(lead.field)?;
     // Ended by a second Ctrl-C, what is missing may have been on its way.
     let ended = lead.watch.interrupts() >= 2;
-    let all = settled == Settled::All && !ended;
+    let lost = lead.field.lost();
+    let all = settled == Settled::All && !ended && lost.is_none();
     Ok(Led {
         connect,
         first_us,
         sending: sending + if all { drain } else { Duration::ZERO },
         drain,
         settled: all,
-        quiet: settled != Settled::Moving && all_read && !ended,
-        interrupted: lead.watch.interrupts() > 0,
+        quiet: settled != Settled::Moving && all_read && !ended && lost.is_none(),
+        interrupted: lead.watch.interrupts() > 0 || lost.is_some(),
         gone: lead.gone,
+        lost,
         phases: lead.phases,
         usage,
         hops_after: crate::server::hops(&options.admins).ok().filter(|_| !options.admins.is_empty()),
@@ -123,7 +125,7 @@ impl Lead<'_> {
         self.connect(self.options.scenario.connections)?;
         let connect = connecting.elapsed();
         let connected = self.watch.usage();
-        let first_us = self.world.now_us() + BREATH_US;
+        let first_us = self.world.now_us() + self.field.breath_us();
         self.send(first_us)?;
         let sending = Duration::from_micros(self.world.now_us().saturating_sub(first_us));
         self.world.course.go_to(Step::Settle);
@@ -131,7 +133,7 @@ impl Lead<'_> {
         let settled = self.settle()?;
         let drain = due.elapsed();
         let usage = (connected, self.watch.usage());
-        if self.gone.is_none() && load(&self.counters().online) == 0 {
+        if self.gone.is_none() && self.field.lost().is_none() && load(&self.counters().online) == 0 {
             self.gone = Some(self.why_gone("nobody was connected at the end"));
         }
         let users = self.connected_max();
@@ -168,12 +170,12 @@ impl Lead<'_> {
     ) -> Result<Waited, RunError> {
         let until = Instant::now() + at_most;
         loop {
-            if reached(self.counters()) {
-                return Ok(Waited::Reached);
+            self.field.tend()?;
+            if self.field.lost().is_some() {
+                return Ok(Waited::Lost);
             }
-            if self.writer.has_failed() {
-                let error = std::io::Error::other("the writing thread has ended: is the disk full?");
-                return Err(RunError::Write(self.options.ledger.display().to_string(), error));
+            if self.field.has_followed() && reached(self.counters()) {
+                return Ok(Waited::Reached);
             }
             if let Some(why) = self.counters().fatal.get() {
                 return Err(RunError::Unavailable(why.clone()));
@@ -185,7 +187,7 @@ impl Lead<'_> {
                 return Ok(Waited::TimedOut);
             }
             std::thread::sleep(LOOK);
-            self.watch.look(what, self.writer)?;
+            self.watch.look(what, self.field)?;
         }
     }
 
@@ -197,6 +199,7 @@ impl Lead<'_> {
         match self.wait("connecting", at_most, 1, |c| load(&c.ready) + load(&c.gone) >= users)? {
             Waited::Reached => Ok(()),
             Waited::Interrupted => Err(RunError::Interrupted),
+            Waited::Lost => Err(RunError::Lost(self.field.lost().unwrap_or_default())),
             Waited::TimedOut => {
                 let ready = load(&self.counters().ready);
                 let what =
@@ -211,18 +214,26 @@ impl Lead<'_> {
         let (scenario, curves) = (&self.options.scenario, self.options.scenario.curves());
         let measured = first_measured(scenario);
         self.world.shared.measured_from_us.store(u64::MAX, Relaxed);
-        let mut start_us = first_us;
-        for (phase, curve) in curves.iter().enumerate() {
-            let kind = scenario.phases[phase].kind.name();
+        let begin = |phase: usize, start_us: u64| {
             if phase == measured {
                 self.world.shared.measured_from_us.store(start_us, Relaxed);
             }
             self.world.course.begin(phase, start_us);
+        };
+        let mut start_us = first_us;
+        for (phase, curve) in curves.iter().enumerate() {
+            let kind = scenario.phases[phase].kind.name();
+            begin(phase, start_us);
             self.watch.phase = phase + 1;
             let end_us = start_us + (curve.seconds * 1e6) as u64;
             let later: f64 = curves[phase + 1..].iter().map(|curve| curve.seconds).sum();
             let last_us = end_us + (later * 1e6) as u64;
             self.watch.span = Some(Span { first_us, phase_end_us: end_us, end_us: last_us });
+            let grows = self.world.course.users_after(phase) > self.world.course.users(phase);
+            if !grows && phase + 1 < curves.len() {
+                // Said beforehand, so that its first messages go out in time.
+                begin(phase + 1, end_us);
+            }
             let what = format!("{kind} {}/{}", phase + 1, curves.len());
             let waited = self.until(&what, end_us)?;
             let seconds = (self.world.now_us().min(end_us).saturating_sub(start_us)) as f64 / 1e6;
@@ -237,13 +248,13 @@ impl Lead<'_> {
                 break;
             }
             start_us = end_us;
-            if self.world.course.users_after(phase) > self.world.course.users(phase) {
+            if grows {
                 // Those that have joined may send from now on.
                 match self.connect(self.world.course.users_after(phase)) {
-                    Err(RunError::Interrupted) => break,
+                    Err(RunError::Interrupted | RunError::Lost(_)) => break,
                     other => other?,
                 }
-                start_us = start_us.max(self.world.now_us() + BREATH_US);
+                start_us = start_us.max(self.world.now_us() + self.field.breath_us());
             }
         }
         (self.watch.phase, self.watch.span) = (0, None);
@@ -292,7 +303,7 @@ impl Lead<'_> {
             let done = |c: &Counters| load(&c.finished) >= shards && c.have_settled();
             match self.wait("settling", quiet, 2, done)? {
                 Waited::Reached => return Ok(Settled::All),
-                Waited::Interrupted => break,
+                Waited::Interrupted | Waited::Lost => break,
                 Waited::TimedOut if self.counters().heard() == heard => return Ok(Settled::Quiet),
                 Waited::TimedOut => {}
             }

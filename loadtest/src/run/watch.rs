@@ -1,8 +1,8 @@
 //! Looks at a run while it goes on: once a second an interval is made, shown and kept.
 
 use super::RunError;
+use super::field::Field;
 use crate::interval::{Interval, Intervals};
-use crate::ledger::writer::Writer;
 use crate::measure::Latencies;
 use crate::options::Options;
 use crate::progress::{Left, Shown, Totals};
@@ -26,7 +26,7 @@ const USAGE_US_MIN: u64 = 500_000;
 const INTERVALS_MAX: usize = 86_400;
 
 /// Counts Ctrl-C.
-pub(super) fn interrupts() -> io::Result<Arc<AtomicU64>> {
+pub(crate) fn interrupts() -> io::Result<Arc<AtomicU64>> {
     let mut signals = Signals::new([SIGINT])?;
     let count = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&count);
@@ -58,7 +58,7 @@ impl Span {
 }
 
 /// What was seen of a run.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     world: Arc<World>,
     interrupts: Arc<AtomicU64>,
     progress: Shown,
@@ -78,7 +78,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(
+    pub(crate) fn new(
         options: &Options,
         world: Arc<World>,
         interrupts: Arc<AtomicU64>,
@@ -126,14 +126,14 @@ impl Watch {
     }
 
     /// Makes an interval, if a second is over.
-    pub(super) fn look(&mut self, what: &str, writer: &Writer) -> Result<(), RunError> {
-        if self.world.now_us() >= self.last_us + EVERY_US { self.interval(what, writer) } else { Ok(()) }
+    pub(super) fn look(&mut self, what: &str, field: &mut dyn Field) -> Result<(), RunError> {
+        if field.reached_us() >= self.last_us + EVERY_US { self.interval(what, field) } else { Ok(()) }
     }
 
-    fn interval(&mut self, what: &str, writer: &Writer) -> Result<(), RunError> {
-        let now_us = self.world.now_us();
+    fn interval(&mut self, what: &str, field: &mut dyn Field) -> Result<(), RunError> {
+        let now_us = field.reached_us().max(self.last_us);
         let length = Duration::from_micros(now_us - self.last_us);
-        writer.take_interval(&mut self.latencies);
+        field.take_interval(&mut self.latencies);
         let counters = &self.world.shared.counters;
         let usage = self.usage().filter(|_| now_us >= self.last_us + USAGE_US_MIN);
         let mut interval = self.making.next(counters, &self.latencies, usage, length.as_secs_f64());
@@ -162,8 +162,8 @@ impl Watch {
     }
 
     /// The last interval, and the end of what stands on a terminal.
-    pub(super) fn end(&mut self, writer: &Writer) -> Result<(), RunError> {
-        self.interval("done", writer)?;
+    pub(super) fn end(&mut self, field: &mut dyn Field) -> Result<(), RunError> {
+        self.interval("done", field)?;
         self.progress.end();
         Ok(())
     }

@@ -235,7 +235,9 @@ impl Scenario {
     pub fn scale_duration(&mut self, duration: Duration) {
         let all = self.duration().as_secs_f64().max(0.001);
         for phase in &mut self.phases {
-            phase.duration = phase.duration.mul_f64(duration.as_secs_f64() / all);
+            // Whole milliseconds, as a file would have them.
+            let ms = phase.duration.as_millis() as f64 * duration.as_secs_f64() / all;
+            phase.duration = Duration::from_millis(ms.round() as u64);
         }
     }
 

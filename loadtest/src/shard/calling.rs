@@ -41,12 +41,14 @@ impl Calls {
         let more =
             more.map(|(at, phase)| (None, Some(at), world.course.wave(at, phase.duration.as_secs_f64())));
         let all = scenario.connect.at_once as usize;
+        let parts = world.shards * world.share.of as usize;
+        let part = world.shards * world.share.index as usize + index;
         Self {
             waves: std::iter::once((Some(world.now_us()), None, first)).chain(more).collect(),
             next: 0,
             queue: VecDeque::new(),
             handshakes: 0,
-            handshakes_max: (all / world.shards + usize::from(index < all % world.shards)).max(1),
+            handshakes_max: (all / parts + usize::from(part < all % parts)).max(1),
             next_us: None,
         }
     }
@@ -78,7 +80,7 @@ impl<R: Dial> Shard<R> {
             }
             let Some(start_us) = *start_us else { return };
             let (slot, wave) = (self.calls.next, *wave);
-            let user = slot as u64 * self.world.shards as u64 + self.index as u64;
+            let user = self.world.user_at(slot, self.index);
             if user >= wave.end {
                 self.calls.waves.pop_front();
                 continue;

@@ -15,6 +15,7 @@ use crate::peer::{Peer, Peers};
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::scenario::Scenario;
+use crate::share::Share;
 use crate::speaker::Speaker;
 use calling::Calls;
 use engine::ring::{Call, Dial, Event};
@@ -51,6 +52,8 @@ pub(crate) struct World {
     pub(crate) sources: Sources,
     /// What the clients share if the server is no Ringway.
     pub(crate) peers: Option<Arc<Peers>>,
+    /// Which of the users are this process's.
+    pub(crate) share: Share,
     pub(crate) shards: usize,
     pub(crate) started: Instant,
 }
@@ -58,6 +61,22 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn now_us(&self) -> u64 {
         self.started.elapsed().as_micros() as u64
+    }
+
+    /// Users of this process, if there are `users` in all.
+    pub(crate) fn own(&self, users: u64) -> u64 {
+        self.share.count(users)
+    }
+
+    /// The user in a slot of a shard of this process.
+    fn user_at(&self, slot: u32, shard: usize) -> u64 {
+        self.share.user(u64::from(slot) * self.shards as u64 + shard as u64)
+    }
+
+    /// A user's slot in a shard, if it lives there.
+    fn slot_of(&self, user: u32, shard: usize) -> Option<u32> {
+        let (place, shards) = (self.share.place(user.into())?, self.shards as u64);
+        (place % shards == shard as u64).then(|| (place / shards) as u32)
     }
 
     /// Chance that belongs to one user and one purpose, however many shards there are.
@@ -100,8 +119,8 @@ pub(crate) struct Shard<R> {
 
 impl<R: Dial> Shard<R> {
     pub(crate) fn new(ring: R, index: usize, world: Arc<World>, scribe: Scribe) -> Self {
-        let users = (index..world.plan.users.len()).step_by(world.shards);
-        let members = users.map(|user| member(&world, user as u32)).collect();
+        let places = (index as u64..world.own(world.plan.users.len() as u64)).step_by(world.shards);
+        let members = places.map(|place| member(&world, world.share.user(place) as u32)).collect();
         Self {
             ring,
             index,

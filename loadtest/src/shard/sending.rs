@@ -125,10 +125,9 @@ impl<R: Dial> Shard<R> {
     }
 
     fn next_message(&mut self) {
-        let users = self.users();
-        let (shards, index) = (self.world.shards, self.index);
+        let (users, index) = (self.users(), self.index);
         let Some(stream) = &mut self.sending.messages else { return };
-        let own = |draw: &Draw| draw.user as usize % shards == index;
+        let own = |draw: &Draw| self.world.slot_of(draw.user, index).is_some();
         stream.advance(|random| self.world.plan.draw(random, users), own);
     }
 
@@ -142,7 +141,7 @@ impl<R: Dial> Shard<R> {
     }
 
     fn submit(&mut self, draw: Draw, due_us: u64, now: u64) {
-        let slot = draw.user / self.world.shards as u32;
+        let Some(slot) = self.world.slot_of(draw.user, self.index) else { return };
         let client = &mut self.members[slot as usize].client;
         self.scribe.batch.lags_us.push(now - due_us);
         match draw.what {
@@ -157,20 +156,21 @@ impl<R: Dial> Shard<R> {
     }
 
     fn next_churn(&mut self) {
-        let users = self.users() as u64;
-        let (shards, index) = (self.world.shards, self.index);
+        let (users, index) = (self.users() as u64, self.index);
         let Some(stream) = &mut self.sending.churn else { return };
         let draw = |random: &mut Random| {
             Some(Draw { user: random.below(users) as u32, conversation: 0, what: What::Sync })
         };
-        stream.advance(draw, |draw| draw.user as usize % shards == index);
+        stream.advance(draw, |draw| self.world.slot_of(draw.user, index).is_some());
     }
 
     fn churn(&mut self, now: u64) {
         while let Some((due_us, draw)) = self.sending.churn.as_ref().and_then(|stream| stream.next)
             && due_us <= now
         {
-            self.break_off(draw.user / self.world.shards as u32);
+            if let Some(slot) = self.world.slot_of(draw.user, self.index) {
+                self.break_off(slot);
+            }
             self.next_churn();
         }
     }
@@ -233,6 +233,88 @@ impl<R: Dial> Shard<R> {
         let member = &mut self.members[slot as usize];
         if let Some(draw) = self.world.plan.draw_for(member.user, &mut member.random, users) {
             self.submit(draw, due_us, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Spacing, Stream};
+    use crate::dial::target;
+    use crate::options::{Options, User};
+    use crate::peer::Protocol;
+    use crate::plan::{Conversation, Draw};
+    use crate::progress::Progress;
+    use crate::run::{Making, world};
+    use crate::scenario::Scenario;
+    use crate::share::Share;
+    use std::time::Instant;
+
+    const SCENARIO: &str = "connections = 31\n[arrival]\nkind = \"poisson\"\n[mix]\nsingle = 3\ngroup = 2\nworld = 1\n\
+         typing = 1\n[groups]\ncount = 1\nsize = 4\n[[phase]]\nkind = \"hold\"\nduration = \"3s\"\nrate = 500";
+
+    fn options() -> Options {
+        let scenario = Scenario::read("x", SCENARIO).unwrap();
+        Options {
+            targets: vec![target("ws://127.0.0.1:1").unwrap()],
+            users: (1..=31).map(|id| User { id, token: String::new() }).collect(),
+            scenario,
+            api: String::new(),
+            seed: 5,
+            ledger: "".into(),
+            source_addresses: 0,
+            shards: 0,
+            cores: vec![],
+            server_pids: vec![],
+            admins: vec![],
+            thresholds: vec![],
+            histograms: None,
+            protocol: Protocol::Ringway,
+            room_size: 2,
+            sources: vec![],
+            store: None,
+            progress: Progress::None,
+        }
+    }
+
+    /// What all shards of a process are to send: when, what, and as which slot of which shard.
+    fn schedule(options: &Options, share: Share, shards: usize) -> Vec<(u64, Draw)> {
+        let group = Conversation { name: "group_1".into(), members: vec![30, 0, 2, 7] };
+        let making = Making { name: "r".into(), share, shards, started: Instant::now() };
+        let world = world(options, vec![group], making);
+        let mut all = vec![];
+        for shard in 0..shards {
+            let mut stream = Stream::new(7, options.scenario.curves()[0], Spacing::Poisson, 99);
+            let own = |draw: &Draw| {
+                let slot = world.slot_of(draw.user, shard);
+                slot.inspect(|slot| assert_eq!(world.user_at(*slot, shard), u64::from(draw.user))).is_some()
+            };
+            let mut next = || {
+                stream.advance(|random| world.plan.draw(random, 31), own);
+                stream.next
+            };
+            all.extend(std::iter::from_fn(&mut next));
+        }
+        all
+    }
+
+    #[test]
+    fn what_several_processes_send_together_is_what_one_sends_and_no_user_is_in_two() {
+        let options = options();
+        let sort = |mut all: Vec<(u64, Draw)>| {
+            all.sort_by_key(|(at_us, draw)| (*at_us, draw.user));
+            all
+        };
+        let one = sort(schedule(&options, Share::ALL, 1));
+        assert!(one.len() > 1_200, "{}", one.len());
+        for of in [2, 3, 5] {
+            let parts: Vec<_> =
+                (0..of).map(|index| schedule(&options, Share { index, of }, 1 + index as usize)).collect();
+            for user in 0..31 {
+                let has = |part: &&Vec<(u64, Draw)>| part.iter().any(|(_, draw)| draw.user == user);
+                assert!(parts.iter().filter(has).count() <= 1, "user {user} of {of}");
+            }
+            assert_eq!(sort(parts.concat()), one, "{of} processes");
         }
     }
 }

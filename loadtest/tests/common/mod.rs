@@ -18,6 +18,8 @@ pub(crate) fn header() -> Header {
         rate: 10,
         started: "2026-11-24T00:00:00.000Z".into(),
         at_least_once: false,
+        worker: 0,
+        workers: 1,
     }
 }
 
@@ -115,7 +117,7 @@ fn settled() -> End {
     End { settled: true, quiet: true, ..End::default() }
 }
 
-fn lines_of(header: &Header, records: &[Record<'_>], mut end: End) -> Vec<String> {
+pub(crate) fn lines_of(header: &Header, records: &[Record<'_>], mut end: End) -> Vec<String> {
     let mut sealer = Sealer::default();
     let mut lines = vec![sealer.header(header)];
     for record in records {

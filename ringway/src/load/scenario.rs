@@ -6,7 +6,9 @@ use crate::cli::duration;
 use crate::exit;
 use anyhow::Context;
 use clap::Args;
+use loadtest::report::Report;
 use loadtest::scenario::{Scenario, ready};
+use loadtest::{Options, RunError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -131,15 +133,20 @@ impl Run {
 }
 
 pub(super) fn run(args: &Run) -> Outcome {
+    run_by(args, loadtest::run)
+}
+
+/// Has `run` make the run that these arguments tell of, and reports it.
+pub(super) fn run_by(args: &Run, run: impl FnOnce(&Options) -> Result<Report, RunError>) -> Outcome {
     let mut scenario = args.read()?;
     args.change(&mut scenario).map_err(|error| (exit::USAGE, anyhow::anyhow!(error)))?;
     let histograms = output::histograms(&args.output);
     let options = args.common.options(scenario, histograms).map_err(|error| (exit::USAGE, error))?;
-    let report = loadtest::run(&options).map_err(|error| (code_of(&error), error.into()))?;
+    let report = run(&options).map_err(|error| (code_of(&error), error.into()))?;
     output::print(&report.to_string()).map_err(|error| (exit::CANNOT_CREATE, error))?;
     output::write(&args.output, &report).map_err(|error| (exit::CANNOT_CREATE, error))?;
     Ok(match report.is_ok(args.allow_saturated) {
-        _ if report.gone.is_some() => exit::UNAVAILABLE,
+        _ if report.is_gone() => exit::UNAVAILABLE,
         true => 0,
         false => exit::NOT_CLEAN,
     })
