@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counters that are added up.
-const COUNTERS: usize = 26;
+const COUNTERS: usize = 27;
 
 /// Counters at a moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,7 @@ fn numbers(c: &Counters) -> [&AtomicU64; COUNTERS] {
         &c.ready,
         &c.read_back,
         &c.gone,
+        &c.finished,
         &c.scheduled,
         &c.sent,
         &c.accepted,

@@ -41,6 +41,9 @@ fn load(protocol: &str, address: SocketAddr, path: &str, scenario: &str) -> Repo
         admins: vec![],
         thresholds: vec!["delivered.p(99)<10s".parse().unwrap(), "lost==0".parse().unwrap()],
         histograms: None,
+        sources: vec![],
+        store: None,
+        progress: loadtest::Progress::None,
     };
     let report = run(&options).unwrap();
     assert!(!options.ledger.exists(), "nobody keeps a ledger of a peer");

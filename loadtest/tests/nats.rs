@@ -92,6 +92,9 @@ fn what_is_published_comes_back_in_pieces() {
         admins: vec![],
         thresholds: vec![],
         histograms: None,
+        sources: vec![],
+        store: None,
+        progress: loadtest::Progress::None,
     };
     let report = run(&options).unwrap();
     assert!(report.verdict.clean, "{report}");

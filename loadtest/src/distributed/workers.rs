@@ -181,6 +181,10 @@ impl Field for Workers {
         self.crowd.links.iter().all(|link| link.gone.is_some() || link.step == step)
     }
 
+    fn shards(&self) -> u64 {
+        self.crowd.links.iter().filter_map(|link| link.ready.as_ref()).map(|ready| ready.shards as u64).sum()
+    }
+
     fn lost(&self) -> Option<String> {
         self.crowd.lost()
     }

@@ -18,7 +18,8 @@ struct Members {
 fn members(shape: Shape, size: usize, users: usize, depth: u64) -> Members {
     let counters = Counters { unacknowledged: true, ..Counters::default() };
     let (measured_from_us, sessions) = (AtomicU64::new(0), AtomicU64::new(0));
-    let shared = Arc::new(Shared { run: "2a".into(), window: 1, measured_from_us, sessions, counters });
+    let shared =
+        Arc::new(Shared { run: "2a".into(), window: 1, own: None, measured_from_us, sessions, counters });
     let peers = Arc::new(Peers::new((Language::Raw, shape), size, users, 42, depth));
     let member = |user| Peer::new(user, Arc::clone(&shared), Arc::clone(&peers));
     let mut members: Vec<_> = (0..users as u32).map(member).collect();

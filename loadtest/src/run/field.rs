@@ -29,6 +29,9 @@ pub(crate) trait Field {
         true
     }
 
+    /// How many shards send.
+    fn shards(&self) -> u64;
+
     /// Which of them went away before the end, if one did.
     fn lost(&self) -> Option<String> {
         None
@@ -128,6 +131,10 @@ impl Field for Local {
             return Err(self.write_error(error));
         }
         Ok(())
+    }
+
+    fn shards(&self) -> u64 {
+        self.world.shards as u64
     }
 
     fn reached_us(&self) -> u64 {

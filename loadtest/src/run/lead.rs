@@ -299,7 +299,7 @@ impl Lead<'_> {
         let until = Instant::now() + SETTLE;
         while Instant::now() < until {
             let heard = self.counters().heard();
-            let shards = self.world.shards as u64;
+            let shards = self.field.shards();
             let done = |c: &Counters| load(&c.finished) >= shards && c.have_settled();
             match self.wait("settling", quiet, 2, done)? {
                 Waited::Reached => return Ok(Settled::All),
