@@ -25,7 +25,7 @@ const EXAMPLES: &str = "Examples:
   ringway load quick                 100 clients on that server, and whether anything was lost
 
 Log lines go to stderr; RUST_LOG=debug shows each message with its trace id.
-Exit codes: 0 ok, 1 the doctor found what prevents running, 64 usage, 65 no ledger, 69 unavailable,
+Exit codes: 0 ok, 1 the doctor found what prevents running, 64 usage, 65 no ledger, 69 unavailable, \
 73 a file can't be written, 78 configuration, 99 the ledger is not clean, 130 Ctrl-C before the first message.";
 
 #[derive(Debug, Subcommand)]
@@ -51,7 +51,7 @@ const DEV_EXAMPLES: &str = "Examples:
   RINGWAY_ENGINE__SHARDS=2 ringway dev
   ringway dev --print-config > ringway.toml          what is in force, to start a file from
 
-Default < file < environment < flag. docs/configuration.md has every setting. SIGHUP reads the keys
+Default < file < environment < flag. docs/configuration.md has every setting. SIGHUP reads the keys \
 of tokens again; Ctrl-C and SIGTERM persist what was taken, then end.
 Exit codes: 0 ok, 64 usage, 69 unavailable, 78 configuration.";
 
@@ -109,8 +109,8 @@ const GATEWAY_EXAMPLES: &str = "Examples:
   RINGWAY_KAFKA__BROKERS=k1:9092,k2:9092 RINGWAY_REDIS__URL=redis://r:6379 ringway gateway
   ringway gateway --config gateway.toml --print-config
 
-A gateway needs an id of its own; one that is alive elsewhere is refused. docs/configuration.md has
-every setting, docs/operations.md what to run where. SIGTERM drains: acks go out, sessions are
+A gateway needs an id of its own; one that is alive elsewhere is refused. docs/configuration.md has \
+every setting, docs/operations.md what to run where. SIGTERM drains: acks go out, sessions are \
 closed with a hint when to come back, the lease is given up. SIGHUP reads the keys of tokens again.
 Exit codes: 0 ok, 64 usage, 69 unavailable, 78 configuration.";
 
@@ -164,8 +164,8 @@ const LOGIC_EXAMPLES: &str = "Examples:
   RINGWAY_MYSQL__URL=mysql://ringway:secret@db/ringway ringway logic --config logic.toml
   ringway logic --config logic.toml --print-config
 
-Any number of workers share the partitions; one that joins or leaves moves some of them. SIGTERM
-finishes the present batch and leaves; SIGHUP reads the keys of tokens again. docs/configuration.md
+Any number of workers share the partitions; one that joins or leaves moves some of them. SIGTERM \
+finishes the present batch and leaves; SIGHUP reads the keys of tokens again. docs/configuration.md \
 has every setting, docs/operations.md what to run where.
 Exit codes: 0 ok, 64 usage, 69 unavailable, 78 configuration.";
 
@@ -197,7 +197,7 @@ const LETTERS_EXAMPLES: &str = "Examples:
   ringway logic --config logic.toml dead-letters show 12
   ringway logic --config logic.toml dead-letters replay 12
 
-A record that nobody can read, or that the store refuses, is put aside with the reason. A replayed
+A record that nobody can read, or that the store refuses, is put aside with the reason. A replayed \
 one goes into the partition that it belongs to; if it is still bad it comes back under a new offset.
 Exit codes: 0 ok, 64 usage, 69 unavailable, 78 configuration.";
 
@@ -205,9 +205,9 @@ const EPOCH_EXAMPLES: &str = "Examples:
   ringway logic --config logic.toml new-epoch          how things stand; changes nothing
   ringway logic --config logic.toml new-epoch --yes
 
-After Kafka has lost its log: stop all workers, run this, start them. Gateways may stay: what they have
-put into the new log is persisted. To change the number of partitions: stop gateways, let the workers
-persist what is left, stop them, delete the topic, run this with the new number configured, start all.
+After Kafka has lost its log: stop all workers, run this, start them. Gateways may stay: what they have \
+put into the new log is persisted. To change the number of partitions: stop gateways, let the workers \
+persist what is left, stop them, delete the topic, run this with the new number configured, start all. \
 What is persisted stays; ids of new messages have the next epoch in them, so none is given twice.
 Exit codes: 0 ok, 64 usage, 69 unavailable or not confirmed, 78 configuration.";
 

@@ -21,7 +21,7 @@ const EXAMPLES: &str = "Examples:
   ringway doctor --json | jq -r '.[] | select(.status == \"fail\") | .do'
 
 It changes nothing. docs/tuning.md has each check, and how to make a change permanent.
-Exit codes: 0 nothing prevents running (there may be warnings), 1 something does, 64 usage,
+Exit codes: 0 nothing prevents running (there may be warnings), 1 something does, 64 usage, \
 78 configuration.";
 
 /// The arguments of `ringway doctor`.

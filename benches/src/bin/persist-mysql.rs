@@ -24,9 +24,9 @@ const EXAMPLES: &str = "Examples:
   persist-mysql --server mysql://root@127.0.0.1:13306
   persist-mysql --rows 200000 --passes 9 --partitions 256
 
-Each pass has a database of its own, made by the product's migrations. First come as many messages
-as there are conversations, so that both ways are warm; they are not counted. Then the persister
-takes whole batches of records, and the bare loop inserts whole batches of the same rows, each in a
+Each pass has a database of its own, made by the product's migrations. First come as many messages \
+as there are conversations, so that both ways are warm; they are not counted. Then the persister \
+takes whole batches of records, and the bare loop inserts whole batches of the same rows, each in a \
 statement that commits by itself, over one connection of the same driver.";
 
 /// Rows per second that the persister stores in MySQL, and that a bare loop of inserts does.

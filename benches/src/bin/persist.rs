@@ -31,8 +31,8 @@ const EXAMPLES: &str = "Examples:
   persist --rows 200000 --passes 9 --conversations 10
   persist --dir /mnt/disk --synchronous normal
 
-Each pass has a database of its own in --dir, made by the product's migrations. A pass of the
-persister takes its rows from the in-process road, as `ringway dev` does; one of the bare loop has
+Each pass has a database of its own in --dir, made by the product's migrations. A pass of the \
+persister takes its rows from the in-process road, as `ringway dev` does; one of the bare loop has \
 its rows ready and does nothing but BEGIN, INSERT and COMMIT, through the same driver.";
 
 /// Rows per second that the persister stores, and that a bare loop of inserts does.

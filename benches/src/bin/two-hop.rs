@@ -27,9 +27,9 @@ const EXAMPLES: &str = "Examples:
   two-hop -R 2000 -d 60 --linger 0
   two-hop --brokers kafka-1:9092,kafka-2:9092 --replication-factor 3 -X security.protocol=SSL
 
-One process with three threads: the first produces at a constant rate, whether or not anything
-arrives; the second consumes and produces each record on; the third consumes and measures, from the
-time at which a record was meant to be sent. Clients, settings and topics are those of `ringway
+One process with three threads: the first produces at a constant rate, whether or not anything \
+arrives; the second consumes and produces each record on; the third consumes and measures, from the \
+time at which a record was meant to be sent. Clients, settings and topics are those of `ringway \
 gateway` and `ringway logic`. The topics have a prefix of their own and are deleted at the end.
 Exit codes: 0 ok, 64 usage, 69 Kafka is unavailable, 99 records were lost.";
 

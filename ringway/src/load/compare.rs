@@ -12,7 +12,7 @@ const EXAMPLES: &str = "Examples:
   ringway load run steady -o after.json
   ringway load compare before.json after.json
 
-A ratio is the second over the first; beside it is the range that 90 in 100 draws of the runs' own seconds
+A ratio is the second over the first; beside it is the range that 90 in 100 draws of the runs' own seconds \
 give. Where that holds 1, the two may be the same.
 Exit codes: 0 ok, 65 no report.";
 

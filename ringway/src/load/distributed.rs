@@ -20,10 +20,10 @@ const COORDINATOR_EXAMPLES: &str = "Examples:
   ringway load coordinator idle-million -c 100000 --workers 3 --wait 5m
   ringway load coordinator steady --workers 4 --listen 10.0.0.1:7070 --secret-file secret
 
-Each worker has its share of the users and sends what the schedule of the whole run has for them;
-the coordinator has none, and makes the summary, reports, thresholds and exit codes of `load run`.
---shards and --cores are those of workers that are told nothing else. Who joins gets tokens: beyond
-loopback a secret is required, and the connection is not encrypted. Ctrl-C here or at a worker ends
+Each worker has its share of the users and sends what the schedule of the whole run has for them; \
+the coordinator has none, and makes the summary, reports, thresholds and exit codes of `load run`. \
+--shards and --cores are those of workers that are told nothing else. Who joins gets tokens: beyond \
+loopback a secret is required, and the connection is not encrypted. Ctrl-C here or at a worker ends \
 the sending for all.
 Exit codes: as `load run`; 69 also if a worker is missing, can't take part, or goes away.";
 
@@ -50,9 +50,9 @@ const WORKER_EXAMPLES: &str = "Examples:
   ringway load worker --join 127.0.0.1:7070 --shards 4 --cores 2,3,4,5
   ringway load worker --join 10.0.0.1:7070 --secret-file secret --ledger /var/tmp/run.ledger
 
-It looks for its coordinator for 30 s. What to do, users, tokens and targets come from there; the
+It looks for its coordinator for 30 s. What to do, users, tokens and targets come from there; the \
 ledger stays here, and is sent over where the coordinator can't read it.
-Exit codes: 0 the run is over, and the coordinator judges it; 64 usage, 69 no coordinator, not let
+Exit codes: 0 the run is over, and the coordinator judges it; 64 usage, 69 no coordinator, not let \
 in, or the coordinator is gone, 73 the ledger can't be written, 130 Ctrl-C before the first message.";
 
 #[derive(Debug, Args)]

@@ -23,8 +23,8 @@ const LOAD_EXAMPLES: &str = "Examples:
   ringway load worker --join 127.0.0.1:7070            one of them
 
 docs/load-testing.md says what the figures mean.
-Exit codes: 0 clean, 64 usage, 65 no ledger, 69 the server can't be reached or is gone, or a
-worker is, 73 a file can't be written, 78 the scenario is wrong, 99 not clean or a threshold failed,
+Exit codes: 0 clean, 64 usage, 65 no ledger, 69 the server can't be reached or is gone, or a \
+worker is, 73 a file can't be written, 78 the scenario is wrong, 99 not clean or a threshold failed, \
 130 Ctrl-C before the first message.";
 
 #[derive(Debug, Args)]

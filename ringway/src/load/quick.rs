@@ -18,10 +18,10 @@ const EXAMPLES: &str = "Examples:
   ringway load quick --protocol raw-relay --target 'ws://127.0.0.1:9001/relay/{room}'
   ringway load quick --target ws://10.0.0.2:8080/ws --tokens tokens.txt -c 1000
 
-Users are 1 to N and write to their neighbour (1 and 2, 3 and 4 …), or with --groups to groups too.
-Latency counts from the time a message was due, however late it went out. Ctrl-C ends the
+Users are 1 to N and write to their neighbour (1 and 2, 3 and 4 …), or with --groups to groups too. \
+Latency counts from the time a message was due, however late it went out. Ctrl-C ends the \
 sending and still waits for what is under way; a second one ends at once.
-Exit codes: 0 clean, 64 usage, 69 the server can't be reached, 73 a file can't be written,
+Exit codes: 0 clean, 64 usage, 69 the server can't be reached, 73 a file can't be written, \
 99 the ledger is not clean or a threshold failed, 130 Ctrl-C before the first message.";
 
 #[derive(Debug, Args)]

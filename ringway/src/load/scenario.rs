@@ -19,11 +19,11 @@ const RUN_EXAMPLES: &str = "Examples:
   ringway load run reconnect-storm -c 18000 --server-pid $(pidof ringway) --admin http://127.0.0.1:8082
   ringway load scenarios steady > mine.toml; ringway load run mine.toml
 
-Flags override the file. Latency counts from the time a message was due, and beside that from the time
-it went out. Ctrl-C ends the sending, waits for what is under way, and marks the report incomplete; a
+Flags override the file. Latency counts from the time a message was due, and beside that from the time \
+it went out. Ctrl-C ends the sending, waits for what is under way, and marks the report incomplete; a \
 second one ends at once.
-Exit codes: 0 clean, 64 usage, 69 the server can't be reached or is gone, 73 a file can't be written,
-78 the scenario is wrong, 99 the ledger is not clean, a threshold failed, or the generator was saturated,
+Exit codes: 0 clean, 64 usage, 69 the server can't be reached or is gone, 73 a file can't be written, \
+78 the scenario is wrong, 99 the ledger is not clean, a threshold failed, or the generator was saturated, \
 130 Ctrl-C before the first message.";
 
 #[derive(Debug, Args)]

@@ -16,11 +16,11 @@ const EXAMPLES: &str = "Examples:
   ringway load verify ringway-load.*.ledger                one run of several workers, as one
   ringway load verify --store sqlite:data/ringway.db ringway-load.ledger
 
-It names what was lost, doubled, reordered, altered, or delivered to somebody outside, and lines of
-the ledger that were removed, doubled, swapped or altered, each with its message.
-A run that several workers made needs the ledgers of all of them, in any order. With --store the
+It names what was lost, doubled, reordered, altered, or delivered to somebody outside, and lines of \
+the ledger that were removed, doubled, swapped or altered, each with its message. \
+A run that several workers made needs the ledgers of all of them, in any order. With --store the \
 rows of the conversations of the run are held against all that too.
-Exit codes: 0 clean, 64 usage, 65 no ledger, or not all of a run, 69 the store can't be read,
+Exit codes: 0 clean, 64 usage, 65 no ledger, or not all of a run, 69 the store can't be read, \
 99 not clean.";
 
 #[derive(Debug, Args)]
