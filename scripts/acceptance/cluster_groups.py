@@ -11,6 +11,8 @@ MEMBERS, ONLINE, PER_CALL, GATEWAYS, WORKERS = 20_000, 5_000, 1_000, 2, 2
 RANGES, SHARDS = 4, 1
 SINGLY, AT_ONCE = 20, 200
 CHANGES, SENDERS, IN_FLIGHT = 120, 6, 20
+# Without it a batch hardly finds a moment between two changes (docs/operations.md).
+CHANGE_PAUSE_S = 0.03
 # Ids that no earlier run on the same store has used.
 FIRST = 100_000_000 + int(time.time()) % 1_000_000 * 100_000
 FIGURES = ("batches", "fanout_tasks", "fanout_scans", "downstream_records")
@@ -158,6 +160,7 @@ async def changing(tally):
         for n, (out, comer) in enumerate(zip(leave, come)):
             api(1 + n % WORKERS, "DELETE", f"{members_path(group)}/{out}", None, owner)
             api(1 + n % WORKERS, "POST", members_path(group), {"userIds": [str(comer)]}, owner)
+            time.sleep(CHANGE_PAUSE_S)
         time.sleep(1)
 
     await asyncio.to_thread(change)
