@@ -105,8 +105,7 @@ fn run(args: &Args) -> Result<()> {
         let next = if sent < all { due_ns(sent) } else { u64::MAX };
         let pause = next.saturating_sub(start.elapsed().as_nanos() as u64).min(50_000_000);
         // epoll counts milliseconds, and rounds up: the last one is spent looking, or all would go out late.
-        let pause = if pause < 1_000_000 { 0 } else { pause - 1_000_000 };
-        let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: pause as _ };
+        let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: pause.saturating_sub(1_000_000) as _ };
         events.clear();
         epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), Some(&pause))?;
         for event in &events {
