@@ -19,14 +19,9 @@ impl Pace {
         Self { apart, next: None }
     }
 
-    /// A batch has begun.
-    pub fn begun(&mut self, now: Instant) {
-        self.next = Some(now + self.apart);
-    }
-
-    /// The next batch need not wait: there is as much as one can take.
-    pub fn skip(&mut self) {
-        self.next = None;
+    /// A batch has begun. After a full one the next need not wait: there is as much as it can take.
+    pub fn begun(&mut self, now: Instant, full: bool) {
+        self.next = (!full).then(|| now + self.apart);
     }
 
     /// How long until the next batch may begin; zero if it may.
@@ -47,7 +42,7 @@ mod tests {
     fn the_first_goes_at_once_and_the_next_waits_for_the_rest() {
         let (mut pace, begin) = (Pace::new(10 * MS), clock::now());
         assert_eq!(pace.left(begin), Duration::ZERO);
-        pace.begun(begin);
+        pace.begun(begin, false);
         assert_eq!(pace.left(begin + 3 * MS), 7 * MS);
         assert_eq!(pace.left(begin + 10 * MS), Duration::ZERO);
         assert_eq!(pace.left(begin + 500 * MS), Duration::ZERO, "nobody waits after a pause");
@@ -56,8 +51,8 @@ mod tests {
     #[test]
     fn after_a_full_batch_nothing_waits() {
         let (mut pace, begin) = (Pace::new(10 * MS), clock::now());
-        pace.begun(begin);
-        pace.skip();
-        assert_eq!(pace.left(begin), Duration::ZERO);
+        pace.begun(begin, false);
+        pace.begun(begin + MS, true);
+        assert_eq!(pace.left(begin + MS), Duration::ZERO);
     }
 }

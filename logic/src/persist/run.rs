@@ -119,10 +119,7 @@ impl<U: UpstreamSource> Run<U> {
             let records = std::mem::take(&mut polls.records);
             let skipped = std::mem::take(&mut polls.skipped);
             if !records.is_empty() || !skipped.is_empty() {
-                pace.begun(clock::monotonic());
-                if records.len() >= most {
-                    pace.skip();
-                }
+                pace.begun(clock::monotonic(), records.len() >= most);
                 self.take(records, skipped);
             }
             for change in polls.changes.drain(..) {

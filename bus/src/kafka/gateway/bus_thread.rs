@@ -217,10 +217,8 @@ impl BusThread {
             let Self { ends, messages, queries, .. } = self;
             ends.upstream.take(room, |record| messages.push_back(record));
             ends.queries.take(TAKE, |record| queries.push_back(record));
-            if self.messages.len() == TAKE {
-                self.pace.skip();
-            } else if !(self.messages.is_empty() && self.queries.is_empty()) {
-                self.pace.begun(clock::now());
+            if !(self.messages.is_empty() && self.queries.is_empty()) {
+                self.pace.begun(clock::now(), self.messages.len() == TAKE);
             }
         } else if !self.ends.upstream.is_empty() {
             count(&self.shared.stats.queue_full);
