@@ -5,7 +5,6 @@ mod screen;
 use crate::interval::Interval;
 use crate::report::grouped;
 use screen::Screen;
-use std::fmt::Write as _;
 use std::io::Write;
 
 /// How a run shows how far it is.
@@ -83,32 +82,40 @@ fn rate(n: u64, seconds: f64) -> String {
     grouped((n as f64 / seconds.max(0.001)).round() as u64)
 }
 
-fn line(what: &str, totals: Totals, i: &Interval) -> String {
-    let Totals { seconds, users, unacknowledged, persisted, delivered, errors, .. } = totals;
-    let rate = |n: u64| rate(n, i.seconds);
-    let mut line = format!("{seconds:>4} s {what}: {} of {} online", grouped(i.online), grouped(users));
-    let (answered, stored) = match unacknowledged {
-        true => (format!("{}/s delivered", rate(i.delivered)), String::new()),
-        false => {
-            (format!("{}/s persisted", rate(i.persisted)), format!("persisted {}, ", grouped(persisted)))
-        }
+/// Who is there, and what happens a second.
+fn rates(totals: Totals, i: &Interval) -> String {
+    let answered = match totals.unacknowledged {
+        true => format!("{}/s delivered", rate(i.delivered, i.seconds)),
+        false => format!("{}/s persisted", rate(i.persisted, i.seconds)),
     };
-    let more = write!(
-        line,
-        ", {}/s sent, {answered}, {} in flight, p50 {:.1} p99 {:.1} ms, {stored}delivered {}, errors {}, lag {:.1} ms",
-        rate(i.sent),
-        grouped(i.in_flight),
-        i.delivered_ms.p50,
-        i.delivered_ms.p99,
+    format!(
+        "{} of {} online, {}/s sent, {answered}, {} in flight",
+        grouped(i.online),
+        grouped(totals.users),
+        rate(i.sent, i.seconds),
+        grouped(i.in_flight)
+    )
+}
+
+/// What has happened so far, and how the machines are.
+fn counts(totals: Totals, i: &Interval) -> String {
+    let Totals { unacknowledged, persisted, delivered, errors, .. } = totals;
+    let stored = if unacknowledged { String::new() } else { format!("persisted {}, ", grouped(persisted)) };
+    let server = i.server_cores.map_or(String::new(), |cores| format!(", server {cores:.2} cores"));
+    format!(
+        "{stored}delivered {}, errors {}, lag {:.1} ms{server}",
         grouped(delivered),
         grouped(errors),
-        i.lag_max_ms,
-    );
-    more.expect("a String takes everything");
-    if let Some(cores) = i.server_cores {
-        write!(line, ", server {cores:.2} cores").expect("a String takes everything");
-    }
-    line
+        i.lag_max_ms
+    )
+}
+
+fn line(what: &str, totals: Totals, i: &Interval) -> String {
+    let (rates, counts, delivered) = (rates(totals, i), counts(totals, i), i.delivered_ms);
+    format!(
+        "{:>4} s {what}: {rates}, p50 {:.1} p99 {:.1} ms, {counts}",
+        totals.seconds, delivered.p50, delivered.p99
+    )
 }
 
 #[cfg(test)]

@@ -1,10 +1,8 @@
 //! A few lines of a terminal, redrawn in place.
 
-use super::{Left, Totals, rate};
+use super::{Left, Totals, counts, rates};
 use crate::interval::Interval;
-use crate::report::grouped;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::fmt::Write as _;
 
 /// A bar of the time that has gone, and lines of figures below. NO_COLOR is kept by the library.
 const TEMPLATE: &str = "{prefix} {wide_bar:.cyan/dim} {percent:>3}%\n{msg}";
@@ -44,43 +42,21 @@ impl Drop for Screen {
 
 /// The figures below the bar.
 fn lines(totals: Totals, i: &Interval) -> String {
-    let Totals { seconds, users, unacknowledged, persisted, delivered, errors, .. } = totals;
-    let mut text = format!("{seconds} s gone");
-    if let Some(Left { phase_s, all_s, .. }) = totals.left {
-        let more = write!(text, ", {phase_s:.0} s left of the phase, {all_s:.0} s of the sending");
-        more.expect("a String takes everything");
-    }
-    let rate = |n| rate(n, i.seconds);
-    let answered = match unacknowledged {
-        true => format!("{}/s delivered", rate(i.delivered)),
-        false => format!("{}/s persisted", rate(i.persisted)),
+    let left = totals.left.map_or(String::new(), |Left { phase_s, all_s, .. }| {
+        format!(", {phase_s:.0} s left of the phase, {all_s:.0} s of the sending")
+    });
+    let persisted = match totals.unacknowledged {
+        true => String::new(),
+        false => format!("p50 {:.1} p99 {:.1} ms persisted, ", i.persisted_ms.p50, i.persisted_ms.p99),
     };
-    let mut spans = String::new();
-    let mut totals = String::new();
-    if !unacknowledged {
-        spans = format!("p50 {:.1} p99 {:.1} ms persisted, ", i.persisted_ms.p50, i.persisted_ms.p99);
-        totals = format!("persisted {}, ", grouped(persisted));
-    }
-    let more = write!(
-        text,
-        "\n{} of {} online, {}/s sent, {answered}, {} in flight\n\
-         {spans}p50 {:.1} p99 {:.1} ms delivered\n\
-         {totals}delivered {}, errors {}, lag {:.1} ms",
-        grouped(i.online),
-        grouped(users),
-        rate(i.sent),
-        grouped(i.in_flight),
+    format!(
+        "{} s gone{left}\n{}\n{persisted}p50 {:.1} p99 {:.1} ms delivered\n{}",
+        totals.seconds,
+        rates(totals, i),
         i.delivered_ms.p50,
         i.delivered_ms.p99,
-        grouped(delivered),
-        grouped(errors),
-        i.lag_max_ms,
-    );
-    more.expect("a String takes everything");
-    if let Some(cores) = i.server_cores {
-        write!(text, ", server {cores:.2} cores").expect("a String takes everything");
-    }
-    text
+        counts(totals, i)
+    )
 }
 
 #[cfg(test)]
