@@ -86,6 +86,17 @@ impl Counters {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// A session is over; `planned` if the scenario broke it.
+    pub(crate) fn session_over(&self, why: &str, planned: bool) {
+        self.online.fetch_sub(1, Relaxed);
+        if planned {
+            self.broken.fetch_add(1, Relaxed);
+        } else {
+            self.dropped.fetch_add(1, Relaxed);
+            let _ = self.first_drop.set(why.to_owned());
+        }
+    }
+
     /// Messages that went out and have no last answer yet; where there are none, deliveries to come.
     pub(crate) fn in_flight(&self) -> u64 {
         if self.unacknowledged {

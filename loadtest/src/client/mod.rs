@@ -234,14 +234,9 @@ impl Client {
         self.connected = false;
         self.outbox.lost_connection();
         self.extras.clear();
-        let counters = &self.shared.counters;
-        counters.online.fetch_sub(1, Relaxed);
+        self.shared.counters.session_over(why, planned);
         if planned {
-            add(&counters.broken, 1);
             self.broken_us.get_or_insert(now_us);
-        } else {
-            add(&counters.dropped, 1);
-            let _ = counters.first_drop.set(why.to_owned());
         }
         let (session, user) = (self.session, self.user);
         self.record(Record::Down { session, user, why: why.to_owned().into(), at: now_us });

@@ -86,14 +86,9 @@ impl Mate {
         if !std::mem::take(&mut self.connected) {
             return;
         }
-        let counters = &self.shared.counters;
-        counters.online.fetch_sub(1, Relaxed);
+        self.shared.counters.session_over(why, planned);
         if planned {
-            add(&counters.broken, 1);
             self.broken_us.get_or_insert(now_us);
-        } else {
-            add(&counters.dropped, 1);
-            let _ = counters.first_drop.set(why.to_owned());
         }
     }
 
