@@ -1,16 +1,16 @@
 //! A report as one page that needs nothing else: no network, no script.
 
+mod judgement;
+
 use super::svg::{COLOURS, Curve, Figure};
 use super::{Quantiles, Report, grouped};
 use crate::interval::Interval;
-use crate::judge::KINDS;
+use judgement::{judgement, workers};
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("page.css");
 /// Marks on an axis of time, about.
 const MARKS: f64 = 8.0;
-/// Faults that the page names.
-const NAMED_MAX: usize = 50;
 
 /// The page.
 pub fn html(report: &Report) -> String {
@@ -97,33 +97,6 @@ fn head(page: &mut String, r: &Report) {
         put(page, format_args!("<div><b>{value}</b>{name}</div>"));
     }
     page.push_str("</div>");
-}
-
-/// The processes that made the run together.
-fn workers(page: &mut String, r: &Report) {
-    if r.workers.is_empty() {
-        return;
-    }
-    page.push_str(
-        "<h2>Workers</h2><table><tr><th></th><th>address</th><th>users</th><th>shards</th><th>clock ahead, µs</th><th>drift, µs</th></tr>",
-    );
-    for worker in &r.workers {
-        let clock = worker.clock_start;
-        let drift = worker.drift_us.map_or(String::new(), |drift| format!("{drift:+.0}"));
-        put(
-            page,
-            format_args!(
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:+.0} ± {:.0}</td><td>{drift}</td></tr>",
-                worker.index,
-                escape(&worker.address),
-                grouped(worker.users),
-                worker.shards,
-                clock.ahead_us,
-                clock.error_us
-            ),
-        );
-    }
-    page.push_str("</table>");
 }
 
 fn thresholds(page: &mut String, r: &Report) {
@@ -332,84 +305,4 @@ fn server(page: &mut String, r: &Report) {
         }
         page.push_str("</table>");
     }
-}
-
-fn judgement(page: &mut String, r: &Report) {
-    let v = &r.verdict;
-    let title = if r.has_ledger() { "Judgement of the ledger" } else { "Counts" };
-    put(page, format_args!("<h2>{title}</h2><table><tr>"));
-    let counts = [
-        ("sent", v.sent),
-        ("persisted", v.persisted),
-        ("delivered", v.delivered),
-        ("refused", v.refused),
-        ("resent", v.resent),
-        ("by sync", v.synced),
-        ("repeated", v.repeated),
-        ("undecided", v.undecided),
-        ("damaged lines", v.damaged),
-    ];
-    let faults = KINDS.map(|kind| (kind.to_string(), v.count(kind)));
-    for (name, _) in &counts {
-        put(page, format_args!("<th>{name}</th>"));
-    }
-    page.push_str("</tr><tr>");
-    for (_, count) in &counts {
-        put(page, format_args!("<td>{}</td>", grouped(*count)));
-    }
-    page.push_str("</tr></table><table><tr>");
-    for (name, _) in &faults {
-        put(page, format_args!("<th>{name}</th>"));
-    }
-    page.push_str("</tr><tr>");
-    for (_, count) in &faults {
-        let class = if *count > 0 { "bad" } else { "" };
-        put(page, format_args!("<td class=\"{class}\">{}</td>", grouped(*count)));
-    }
-    page.push_str("</tr></table>");
-    for fault in v.faults.iter().take(NAMED_MAX) {
-        put(page, format_args!("<p>{}</p>", escape(&fault.to_string())));
-    }
-    let o = &r.observed;
-    put(
-        page,
-        format_args!(
-            "<p class=\"soft\">reconnects {}, dropped {}, broken by the scenario {}, holes {}, resyncs {}, put off {}</p>",
-            grouped(o.reconnects),
-            grouped(o.dropped),
-            grouped(o.broken),
-            grouped(o.holes),
-            grouped(o.resyncs),
-            grouped(o.put_off)
-        ),
-    );
-    for (code, count) in &o.errors {
-        put(page, format_args!("<p>error {} {}</p>", escape(code), grouped(*count)));
-    }
-    for why in [&o.first_drop, &o.first_error].into_iter().flatten() {
-        put(page, format_args!("<p class=\"soft\">first: {}</p>", escape(why)));
-    }
-    if let Some(store) = &v.store {
-        let unread =
-            store.unread.as_ref().map_or(String::new(), |why| format!(", not read to its end: {why}"));
-        let text = format!(
-            "store {}: {} rows of {} conversations{unread}",
-            store.place,
-            grouped(store.rows),
-            grouped(store.conversations)
-        );
-        put(page, format_args!("<p class=\"soft\">{}</p>", escape(&text)));
-    }
-    if !r.has_ledger() {
-        let own = grouped(r.observed.own);
-        put(page, format_args!("<p class=\"soft\">own messages brought back {own}; no ledger</p>"));
-        return;
-    }
-    put(
-        page,
-        format_args!(
-            "<p class=\"soft\">ledger {}: <code>ringway load verify</code> judges it again</p>",
-            escape(&r.ledger)
-        ),
-    );
 }
