@@ -57,8 +57,8 @@ pub enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The ledgers of several workers can't be judged together.
-    #[error("cannot judge the ledgers {0}: {1}")]
-    Together(String, Box<TogetherError>),
+    #[error("cannot judge the ledgers {0}")]
+    Together(String, #[source] Box<TogetherError>),
     /// There are no threads, or no rings.
     #[error("cannot start the clients: {0}")]
     Start(String),
