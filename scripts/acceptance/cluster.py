@@ -5,7 +5,7 @@ import asyncio, json, os, pathlib, signal, socket as sockets, subprocess, sys, t
 import websockets
 from kafka import KafkaProducer
 
-from cluster_rig import api, at, cluster, connect, log, restart, service, under_load
+from cluster_rig import PARTITIONS, api, at, cluster, connect, log, restart, service, under_load
 from common import BINARY, ROOT, Tally, message, receive, sync_all, wait_until
 
 # A line at each hop of each message.
@@ -171,8 +171,8 @@ async def garbage(tally, run):
     producer = KafkaProducer(bootstrap_servers=service("address", "kafka"))
     known = json.loads(RECORD)
     value = json.dumps({**known, "conversation_id": conversation, "sender_id": str(a), "client_msg_id": marker}).encode()
-    right = partition(conversation, 64)
-    wrong = (right + 1) % 64
+    right = partition(conversation, PARTITIONS)
+    wrong = (right + 1) % PARTITIONS
     good = [("v", b"1"), ("kind", b"send-message"), ("trace_id", marker.encode())]
     for value_, at, headers in ((b"\xff not json", right, good), (value, right, [("v", b"99")]), (value, wrong, good)):
         producer.send("im-upstream", value_, partition=at, headers=headers)
@@ -211,7 +211,7 @@ def learn_record():
     """The form of a record, from the topic itself: the driver takes nothing for granted."""
     from kafka import KafkaConsumer, TopicPartition
     consumer = KafkaConsumer(bootstrap_servers=service("address", "kafka"), consumer_timeout_ms=5000, auto_offset_reset="earliest")
-    consumer.assign([TopicPartition("im-upstream", p) for p in range(64)])
+    consumer.assign([TopicPartition("im-upstream", p) for p in range(PARTITIONS)])
     consumer.seek_to_beginning()
     for record in consumer:
         try:

@@ -1,5 +1,5 @@
 """What the drivers of the cluster share: gateways and workers over real Kafka, MariaDB and Redis, and a load on them."""
-import json, os, pathlib, re, subprocess, time, urllib.error, urllib.request
+import json, os, pathlib, re, subprocess, time, tomllib, urllib.error, urllib.request
 
 import websockets
 from kafka import KafkaConsumer, TopicPartition
@@ -7,6 +7,7 @@ from kafka import KafkaConsumer, TopicPartition
 from common import BINARY, ROOT, receive
 
 PORT = int(os.environ.get("CLUSTER_PORT", "18080"))
+PARTITIONS = tomllib.loads((ROOT / "deploy/local/logic.toml").read_text())["kafka"]["upstream_partitions"]
 SERVICES = pathlib.Path(os.environ.get("SERVICES_DIR", ROOT / ".services")).resolve()
 DATA = SERVICES / "cluster"
 CLEAN = 0

@@ -113,7 +113,8 @@ impl Settings {
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", "ringway")
             .set("reconnect.backoff.ms", "50")
-            .set("reconnect.backoff.max.ms", "1000")
+            .set("reconnect.backoff.max.ms", "250")
+            .set("retry.backoff.max.ms", "250")
             .set("allow.auto.create.topics", "false")
             .set("topic.metadata.refresh.interval.ms", "60000")
             // Without traffic a dead connection shows only when something is asked of it.
