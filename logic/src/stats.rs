@@ -98,6 +98,8 @@ stats! {
     refused_rate: total,
     /// Transactions begun again because another owner or a membership change came first.
     fence_lost: total,
+    /// Batches that lost their fence again and again, and were decided while their partitions were locked.
+    batches_locked: total,
     /// Transactions begun again because a repeat was not in the cache.
     duplicates_looked_up: total,
     /// Transactions begun again because the store was busy or failed.

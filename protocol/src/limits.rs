@@ -153,6 +153,8 @@ pub const LARGE_GROUP_MEMBERS: u32 = 500;
 pub const WARM_CONVERSATIONS_MAX: usize = 65_536;
 /// Conversations, or members of large groups, that one statement of the persister asks for.
 pub const LOOK_UPS_PER_STATEMENT: usize = 128;
+/// Times that a batch loses its fence before it is decided while its partitions are locked.
+pub const FENCES_LOST_MAX: u32 = 2;
 /// Connections that one worker holds to its store: persister, query thread (2), scans of large
 /// groups, HTTP API (3).
 pub const STORE_CONNECTIONS_PER_WORKER: usize = 7;

@@ -1,5 +1,5 @@
 """Groups over two gateways and two workers: 20,000 members with 5,000 online in as few records as designed, and
-members who come and go while their group is written to at full rate."""
+members who come and go without a pause while their group is written to at full rate."""
 import asyncio, collections, json, multiprocessing, subprocess, threading, time
 
 from cluster_rig import DATA, PORT, api, cluster, connect, restart, service, worker_metric
@@ -10,12 +10,12 @@ MEMBERS, ONLINE, PER_CALL, GATEWAYS, WORKERS = 20_000, 5_000, 1_000, 2, 2
 # The contract's: bucket ranges of a large group, each a task of its own. deploy/local has one shard a gateway.
 RANGES, SHARDS = 4, 1
 SINGLY, AT_ONCE = 20, 200
-CHANGES, SENDERS, IN_FLIGHT = 120, 6, 20
-# Without it a batch hardly finds a moment between two changes (docs/operations.md).
-CHANGE_PAUSE_S = 0.03
+# The changes follow each other at once: far fewer would all fall between a handful of batches.
+CHANGES, SENDERS, IN_FLIGHT = 400, 6, 20
 # Ids that no earlier run on the same store has used.
 FIRST = 100_000_000 + int(time.time()) % 1_000_000 * 100_000
 FIGURES = ("batches", "fanout_tasks", "fanout_scans", "downstream_records")
+FENCES = ("fence_lost", "batches_locked")
 
 
 def tokens(first, count):
@@ -50,14 +50,14 @@ class Crowd:
         return sum(self.ask(None), collections.Counter())
 
 
-def figures():
+def figures(names=FIGURES):
     return collections.Counter({name: int(sum(worker_metric(w, f"ringway_worker_{name}_total") for w in range(1, WORKERS + 1)))
-                                for name in FIGURES})
+                                for name in names})
 
 
 def since(before):
-    now = figures()
-    return {name: now[name] - before[name] for name in FIGURES}
+    now = figures(before)
+    return {name: now[name] - before[name] for name in before}
 
 
 def members_path(group):
@@ -104,8 +104,8 @@ async def persisted(ws, count):
         count -= (await receive(ws, "message-ack", 60))["data"]["status"] == "persisted"
 
 
-async def write(ws, user, group, until, sent, refused):
-    """As fast as the window allows, until told to stop; what was refused is noted."""
+async def write(ws, user, group, until, sent, refused, acked):
+    """As fast as the window allows, until told to stop; what was refused, and when the rest was persisted, is noted."""
     n = 0
     room = asyncio.Semaphore(IN_FLIGHT)
 
@@ -113,6 +113,7 @@ async def write(ws, user, group, until, sent, refused):
         async for text in ws:
             event = json.loads(text)
             if event["type"] == "message-ack" and event["data"]["status"] == "persisted":
+                acked.append(time.monotonic())
                 room.release()
             elif event["type"] == "error":
                 refused[event["data"]["code"]] += 1
@@ -146,24 +147,27 @@ async def changing(tally):
     leave = list(range(owner + 100, owner + 100 + CHANGES // 2))
     come = list(range(owner + 500, owner + 500 + CHANGES // 2))
     group = api(1, "POST", "/api/groups", {"name": "busy", "members": stay + leave}, owner)["conversationId"]
-    until, sent, refused = asyncio.Event(), {}, collections.Counter()
+    until, sent, refused, acked = asyncio.Event(), {}, collections.Counter(), []
     heard = {user: [] for user in leave + come}
     sockets = {user: await connect(1 + user % GATEWAYS, user) for user in [owner, *stay, *leave, *come]}
     listeners = [asyncio.create_task(listen(sockets[user], heard[user])) for user in heard if user not in leave[:3]]
-    writers = [asyncio.create_task(write(sockets[user], user, group, until, sent, refused)) for user in [owner, *stay]]
+    writers = [asyncio.create_task(write(sockets[user], user, group, until, sent, refused, acked)) for user in [owner, *stay]]
     # Three of those who leave write, too.
-    gone = [asyncio.create_task(write(sockets[user], user, group, until, sent, refused)) for user in leave[:3]]
+    gone = [asyncio.create_task(write(sockets[user], user, group, until, sent, refused, acked)) for user in leave[:3]]
     start = time.monotonic()
 
     def change():
         time.sleep(1)
+        began = time.monotonic()
         for n, (out, comer) in enumerate(zip(leave, come)):
             api(1 + n % WORKERS, "DELETE", f"{members_path(group)}/{out}", None, owner)
             api(1 + n % WORKERS, "POST", members_path(group), {"userIds": [str(comer)]}, owner)
-            time.sleep(CHANGE_PAUSE_S)
+        ended = time.monotonic()
         time.sleep(1)
+        return began, ended
 
-    await asyncio.to_thread(change)
+    before = figures(FENCES)
+    began, ended = await asyncio.to_thread(change)
     until.set()
     await asyncio.gather(*writers, *gone)
     took = time.monotonic() - start
@@ -171,7 +175,12 @@ async def changing(tally):
     for task in listeners:
         task.cancel()
     last = int(query(f"SELECT MAX(seq_id) FROM messages WHERE conversation_id = '{group}'")[0][0])
-    print(f"     {last} messages at {last / took:,.0f}/s while {2 * len(leave)} members changed in {took:.1f} s; refused {dict(refused)}", flush=True)
+    print(f"     {last} messages at {last / took:,.0f}/s in {took:.1f} s; refused {dict(refused)}", flush=True)
+    meanwhile = [began, *(at for at in sorted(acked) if began < at < ended), ended]
+    pause = max(later - at for at, later in zip(meanwhile, meanwhile[1:]))
+    changed = 2 * len(leave)
+    print(f"     {changed} changes at {changed / (ended - began):,.0f}/s: {len(meanwhile) - 2} acks meanwhile, {pause * 1000:,.0f} ms "
+          f"without one at most; {since(before)}", flush=True)
     windows = {int(user): (int(join), last if left == "NULL" else int(left)) for user, join, left in query(
         f"SELECT user_id, join_seq, leave_seq FROM conversation_members WHERE conversation_id = '{group}'")}
     ends, begins = {windows[user][1] for user in leave}, {windows[user][0] for user in come}

@@ -1,5 +1,5 @@
 """What the drivers of the cluster share: gateways and workers over real Kafka, MariaDB and Redis, and a load on them."""
-import json, os, pathlib, re, subprocess, time, tomllib, urllib.error, urllib.request
+import functools, json, os, pathlib, re, subprocess, time, tomllib, urllib.error, urllib.request
 
 import websockets
 from kafka import KafkaConsumer, TopicPartition
@@ -41,6 +41,7 @@ def at(*names):
     return {variables[name]: service("address", name) for name in names}
 
 
+@functools.cache
 def token(user):
     return subprocess.check_output([BINARY, "token", "--user", str(user), "--data", DATA], text=True).strip()
 

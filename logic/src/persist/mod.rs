@@ -18,6 +18,7 @@ use bus::{Polled, Skipped};
 use cache::Cache;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use protocol::limits::FENCES_LOST_MAX;
 use protocol::record::UpstreamRecord;
 use protocol::{ConversationId, ErrorCode, MessageId, UserId};
 use std::sync::Arc;
@@ -31,6 +32,15 @@ struct Aside<'a> {
     reason: &'a str,
     /// Whether the road has kept them; else the store does.
     on_road: bool,
+}
+
+/// What became of a transaction.
+enum Tried {
+    Done(Vec<Decision>),
+    /// The world has changed: the decisions must be made again.
+    FenceLost,
+    /// Repeats were taken for new messages; they have been looked up, for the next try.
+    Duplicate,
 }
 
 /// Transactions, and what is known between them.
@@ -99,7 +109,7 @@ impl Persister {
         .collect()
     }
 
-    /// Persists records, and decides again as often as the world changes meanwhile.
+    /// Persists records, and decides again when the world changes meanwhile.
     pub async fn persist(&mut self, records: &Records) -> Result<Vec<Decision>, StoreError> {
         self.persist_or_put_aside(records, &[], None).await
     }
@@ -112,20 +122,60 @@ impl Persister {
         skipped: &[Skipped],
         aside: Option<Aside<'_>>,
     ) -> Result<Vec<Decision>, StoreError> {
+        let mut fences_lost = 0;
         loop {
-            if let Some(decisions) = self.attempt(records, skipped, aside).await? {
-                return Ok(decisions);
+            let tried = if fences_lost < FENCES_LOST_MAX {
+                self.attempt(records, skipped, aside).await?
+            } else {
+                self.attempt_locked(records, skipped, aside).await?
+            };
+            match tried {
+                Tried::Done(decisions) => return Ok(decisions),
+                Tried::FenceLost => fences_lost += 1,
+                Tried::Duplicate => {}
             }
         }
     }
 
-    /// One transaction; `None` if the world has changed and the decisions must be made again.
+    /// The same while the partitions are locked, from before they are read until COMMIT: changes of
+    /// membership that come one after the other would have the batch decided again without end, and
+    /// now wait for it.
+    ///
+    /// It promises no less. The lock only says who waits: the transaction has the same compare-and-set,
+    /// and every decision is made from rows read under the lock. A worker that has taken a partition
+    /// over has either committed before the lock, in which case its records lie below the
+    /// `next_offset` that is read here, and are replays, never stored again; or it waits, and then
+    /// finds its own fence lost, and ours are its replays. A change of membership was either committed
+    /// before the lock, and is seen, or begins its windows behind what this batch writes.
+    async fn attempt_locked(
+        &mut self,
+        records: &Records,
+        skipped: &[Skipped],
+        aside: Option<Aside<'_>>,
+    ) -> Result<Tried, StoreError> {
+        let mut partitions: Vec<_> =
+            ends(records, skipped).into_iter().map(|(partition, _)| partition).collect();
+        partitions.sort_unstable();
+        self.store.lock(&partitions).await?;
+        let tried = match self.reload().await {
+            Ok(()) => self.attempt(records, skipped, aside).await,
+            Err(error) => Err(error),
+        };
+        match tried {
+            Ok(Tried::Done(_)) => self.stats.batches_locked.add(1),
+            Ok(Tried::FenceLost | Tried::Duplicate) => {}
+            Err(_) => self.store.unlock().await,
+        }
+        tried
+    }
+
+    /// One transaction.
     async fn attempt(
         &mut self,
         records: &Records,
         skipped: &[Skipped],
         aside: Option<Aside<'_>>,
-    ) -> Result<Option<Vec<Decision>>, StoreError> {
+    ) -> Result<Tried, StoreError> {
         self.load(records).await?;
         self.look_up_replayed(records).await?;
         let mut decisions = decide(records, &self.cache);
@@ -149,19 +199,19 @@ impl Persister {
                 self.learn_world(records, &decisions);
                 self.count(&decisions);
                 self.cache.found.clear();
-                Ok(Some(decisions))
+                Ok(Tried::Done(decisions))
             }
             Commit::FenceLost => {
                 self.stats.fence_lost.add(1);
                 self.reload().await?;
-                Ok(None)
+                Ok(Tried::FenceLost)
             }
             Commit::Duplicate => {
                 self.stats.duplicates_looked_up.add(1);
                 for message in &messages {
                     self.look_up(message.conversation, message.sender, message.client_msg_id).await?;
                 }
-                Ok(None)
+                Ok(Tried::Duplicate)
             }
         }
     }

@@ -50,6 +50,14 @@ pub trait Store: Send {
     fn batch_records_max(&self) -> usize;
     /// How far apart its transactions begin, so that more records share one.
     fn batch_interval(&self) -> Duration;
+    /// Begins the next transaction early, with the rows of these partitions locked: at least one, and
+    /// they ascend. What is read from then on is read within it, as it was when the last of them was
+    /// locked or later; nobody else changes them until `commit` or [`unlock`](Self::unlock), and
+    /// whatever fails in between has unlocked them.
+    async fn lock(&mut self, partitions: &[u16]) -> Result<(), StoreError>;
+    /// Ends a transaction that [`lock`](Self::lock) has begun, with nothing done; without one it does
+    /// nothing.
+    async fn unlock(&mut self);
     /// Every partition, by index.
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError>;
     /// The seq of each one's newest message; 0 for none.
@@ -67,7 +75,8 @@ pub trait Store: Send {
         sender: UserId,
         client_msg_id: &str,
     ) -> Result<Option<Known>, StoreError>;
-    /// Compare-and-set of every partition, the messages, and the dead letters: all or nothing. The
+    /// Compare-and-set of every partition, the messages, and the dead letters: all or nothing. It ends
+    /// a transaction that [`lock`](Self::lock) has begun, however it ends; else it has one of its own. The
     /// first message of a single conversation enters it in the lists of its two users. `advances`
     /// ascend by partition.
     async fn commit(

@@ -4,6 +4,7 @@
 mod commits;
 mod groups;
 mod lists;
+mod locked;
 mod marks;
 mod mysql_server;
 mod persister;

@@ -5,7 +5,7 @@ use crate::places::{Database, PARTITIONS, message, put, runtime};
 use crate::thread::Thread;
 use logic::decide::Decision;
 use logic::store::mysql::MySqlConfig;
-use logic::store::{Backend, StoreError};
+use logic::store::{Advance, Backend, Commit, StoreError};
 use protocol::{ConversationId, ErrorCode, UserId};
 use sqlx::{AssertSqlSafe, Executor, MySqlConnection, Row};
 use std::time::Duration;
@@ -61,6 +61,41 @@ fn a_persister_that_lost_its_connection_goes_on() {
             cut_off(&mut other, database).await;
         }
         assert_eq!(thread.stats.store_retries.get(), 4);
+    });
+}
+
+#[test]
+fn workers_lock_different_partitions_side_by_side() {
+    run(async |_, backend| {
+        let (mut one, mut other) = (backend.open_store().await.unwrap(), backend.open_store().await.unwrap());
+        one.lock(&[0, 3, 6]).await.unwrap();
+        other.lock(&[1, 4, 7]).await.unwrap();
+        let mut third = backend.open_store().await.unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(300), third.lock(&[2, 3, 5])).await;
+        assert!(early.is_err(), "another has locked one of them: {early:?}");
+    });
+}
+
+#[test]
+fn a_lock_that_is_lost_with_its_connection_leaves_nothing_half_done() {
+    run(async |database, backend| {
+        let mut other = database.connect().await;
+        let mut store = backend.open_store().await.unwrap();
+        let seen = store.partitions().await.unwrap();
+        let step = [Advance { partition: 0, seen: seen[0], next_offset: 1 }];
+        let twice = [message("world", 1, "a", 1), message("world", 1, "a", 2)];
+        store.lock(&[0]).await.unwrap();
+        cut_off(&mut other, database).await;
+        let error = store.commit(&step, &twice[..1], &[]).await.unwrap_err();
+        assert!(matches!(error, StoreError::Passing(_)), "{error}");
+        store.lock(&[0]).await.unwrap();
+        cut_off(&mut other, database).await;
+        let error = store.last_seqs(&[ConversationId::World]).await.unwrap_err();
+        assert!(matches!(error, StoreError::Passing(_)), "{error}");
+        // It has a transaction of its own now: what fails in it is undone with the offset's step.
+        assert_eq!(store.commit(&step, &twice, &[]).await.unwrap(), Commit::Duplicate);
+        assert_eq!(store.partitions().await.unwrap(), seen);
+        assert_eq!(store.commit(&step, &twice[..1], &[]).await.unwrap(), Commit::Done);
     });
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn record(of: &str, sender: u64, id: &str, content: &str, offset: u64
     Polled { partition: conversation.partition(PARTITIONS), offset, record }
 }
 
-fn seqs(decisions: &[Decision]) -> Vec<Option<u64>> {
+pub(crate) fn seqs(decisions: &[Decision]) -> Vec<Option<u64>> {
     let seq = |decision: &Decision| match decision {
         Decision::Insert(known) => Some(known.seq),
         Decision::Repeat(_) | Decision::Replay(_) | Decision::Refuse(_) | Decision::Skip => None,

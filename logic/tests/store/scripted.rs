@@ -50,6 +50,12 @@ impl Store for Scripted {
         Duration::ZERO
     }
 
+    async fn lock(&mut self, _: &[u16]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn unlock(&mut self) {}
+
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError> {
         Ok(self.partitions.clone())
     }

@@ -174,6 +174,7 @@ pub(super) const METRICS: &[Metric] = &[
     metric("ringway_worker_replays_total", From::Worker("replays")),
     metric("ringway_worker_refused_total", From::WorkerBy(REFUSED_MESSAGES)),
     metric("ringway_worker_fence_lost_total", From::Worker("fence_lost")),
+    metric("ringway_worker_batches_locked_total", From::Worker("batches_locked")),
     metric("ringway_worker_duplicates_looked_up_total", From::Worker("duplicates_looked_up")),
     metric("ringway_worker_store_retries_total", From::Worker("store_retries")),
     metric("ringway_worker_store_failing", From::Worker("store_failing")),

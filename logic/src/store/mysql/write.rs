@@ -1,7 +1,7 @@
 //! The persister's part of MySQL. A warm batch takes three round trips: BEGIN with one UPDATE of its
-//! partitions, one INSERT of its messages, COMMIT.
+//! partitions, one INSERT of its messages, COMMIT. One that locks its partitions first has more.
 
-use super::errors::is_lost;
+use super::errors::{classify, is_lost};
 use super::link::{Link, answer, run};
 use super::{MySqlConfig, look_up, partitions, windows};
 use crate::decide::Known;
@@ -25,11 +25,38 @@ const ROWS_PER_INSERT: [usize; 16] =
 /// What the persister writes through.
 pub(super) struct MySqlStore {
     link: Link,
+    /// The connection of a transaction that [`lock`](Store::lock) has begun.
+    locked: Option<MySqlConnection>,
+}
+
+/// A connection for one piece of work, and whether that is done in a transaction that locks.
+struct Work {
+    connection: MySqlConnection,
+    locked: bool,
 }
 
 impl MySqlStore {
     pub(super) async fn open(config: &MySqlConfig) -> Result<Self, StoreError> {
-        Ok(Self { link: Link::open(config).await? })
+        Ok(Self { link: Link::open(config).await?, locked: None })
+    }
+
+    async fn take(&mut self) -> Result<Work, StoreError> {
+        match self.locked.take() {
+            Some(connection) => Ok(Work { connection, locked: true }),
+            None => Ok(Work { connection: self.link.take().await?, locked: false }),
+        }
+    }
+
+    /// Gives it back. Work that failed in a transaction that locks is its end, and that of its
+    /// connection: what comes next must not believe itself within it.
+    fn settle<T>(&mut self, work: Work, done: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+        if !work.locked {
+            return self.link.settle(work.connection, done);
+        }
+        if done.is_ok() {
+            self.locked = Some(work.connection);
+        }
+        done.map_err(classify)
     }
 }
 
@@ -43,34 +70,51 @@ impl Store for MySqlStore {
         Duration::from_millis(WORKER_BATCH_INTERVAL_MS)
     }
 
+    async fn lock(&mut self, partitions: &[u16]) -> Result<(), StoreError> {
+        self.unlock().await;
+        let connection = self.link.take().await?;
+        let mut work = Work { connection, locked: true };
+        let locked = answer(run(&mut work.connection, lock_sql(partitions))).await;
+        self.settle(work, locked).map(drop)
+    }
+
+    async fn unlock(&mut self) {
+        if let Some(mut connection) = self.locked.take() {
+            // A connection on which it can't be undone is not used again.
+            if answer(connection.execute("ROLLBACK")).await.is_ok() {
+                self.link.give_back(connection);
+            }
+        }
+    }
+
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError> {
-        let mut connection = self.link.take().await?;
-        let found = answer(partitions(&mut connection)).await;
-        self.link.settle(connection, found)
+        let mut work = self.take().await?;
+        let found = answer(partitions(&mut work.connection)).await;
+        self.settle(work, found)
     }
 
     async fn last_seqs(&mut self, conversations: &[ConversationId]) -> Result<Vec<u64>, StoreError> {
-        let mut connection = self.link.take().await?;
-        let found = answer(look_up::last_seqs(&mut connection, conversations)).await;
-        self.link.settle(connection, found)
+        let mut work = self.take().await?;
+        let found = answer(look_up::last_seqs(&mut work.connection, conversations)).await;
+        self.settle(work, found)
     }
 
     async fn members(&mut self, groups: &[ConversationId]) -> Result<Vec<Option<Members>>, StoreError> {
-        let mut connection = self.link.take().await?;
-        let found = answer(look_up::members(&mut connection, groups)).await;
-        self.link.settle(connection, found)
+        let mut work = self.take().await?;
+        let found = answer(look_up::members(&mut work.connection, groups)).await;
+        self.settle(work, found)
     }
 
     async fn windows(&mut self, group: ConversationId, seq: u64) -> Result<Vec<Membership>, StoreError> {
-        let mut connection = self.link.take().await?;
-        let found = answer(windows(&mut connection, group, 0..MEMBER_BUCKETS, seq)).await;
-        self.link.settle(connection, found)
+        let mut work = self.take().await?;
+        let found = answer(windows(&mut work.connection, group, 0..MEMBER_BUCKETS, seq)).await;
+        self.settle(work, found)
     }
 
     async fn are_members(&mut self, of: &[(ConversationId, UserId)]) -> Result<Vec<bool>, StoreError> {
-        let mut connection = self.link.take().await?;
-        let found = answer(look_up::are_members(&mut connection, of)).await;
-        self.link.settle(connection, found)
+        let mut work = self.take().await?;
+        let found = answer(look_up::are_members(&mut work.connection, of)).await;
+        self.settle(work, found)
     }
 
     async fn find(
@@ -79,13 +123,13 @@ impl Store for MySqlStore {
         sender: UserId,
         client_msg_id: &str,
     ) -> Result<Option<Known>, StoreError> {
-        let mut connection = self.link.take().await?;
+        let mut work = self.take().await?;
         let query = sqlx::query(
             "SELECT seq_id, message_id, content_hash, created_at FROM messages \
              WHERE conversation_id = ? AND sender_id = ? AND client_msg_id = ?",
         );
         let query = query.bind(key(conversation)).bind(sender.0).bind(client_msg_id.as_bytes());
-        let found = answer(query.fetch_optional(&mut connection)).await;
+        let found = answer(query.fetch_optional(&mut work.connection)).await;
         let known = found.map(|row| {
             row.map(|row| Known {
                 seq: row.get(0),
@@ -94,7 +138,7 @@ impl Store for MySqlStore {
                 created_at: UnixMs(row.get(3)),
             })
         });
-        self.link.settle(connection, known)
+        self.settle(work, known)
     }
 
     async fn commit(
@@ -103,8 +147,8 @@ impl Store for MySqlStore {
         messages: &[NewMessage<'_>],
         dead: &[DeadLetter<'_>],
     ) -> Result<Commit, StoreError> {
-        let mut connection = self.link.take().await?;
-        let mut written = answer(write(&mut connection, advances, messages, dead)).await;
+        let Work { mut connection, locked } = self.take().await?;
+        let mut written = answer(write(&mut connection, locked, advances, messages, dead)).await;
         let undo = match &written {
             Ok(Commit::Done) => false,
             Ok(Commit::FenceLost | Commit::Duplicate) => true,
@@ -120,14 +164,17 @@ impl Store for MySqlStore {
 
 async fn write(
     connection: &mut MySqlConnection,
+    locked: bool,
     advances: &[Advance],
     messages: &[NewMessage<'_>],
     dead: &[DeadLetter<'_>],
 ) -> Result<Commit, sqlx::Error> {
-    if advances.is_empty() {
+    if !locked && advances.is_empty() {
         connection.execute("BEGIN").await?;
-    } else {
-        let advanced = run(connection, format!("BEGIN; {}", advance_sql(advances))).await?;
+    }
+    if !advances.is_empty() {
+        let begin = if locked { "" } else { "BEGIN; " };
+        let advanced = run(connection, format!("{begin}{}", advance_sql(advances))).await?;
         // The client counts the rows found, so one whose offset stays is counted too.
         if advanced != advances.len() as u64 {
             return Ok(Commit::FenceLost);
@@ -145,6 +192,18 @@ async fn write(
     failpoint::reached(Step::Written);
     connection.execute("COMMIT").await?;
     Ok(Commit::Done)
+}
+
+/// Locks in the order in which [`advance_sql`] does, and only these rows: without the hint a server may
+/// read a table as small as this from its start, and wait for every row that another worker has locked.
+/// What is read after it is as it is then, since at READ COMMITTED each statement sees what was
+/// committed before it.
+fn lock_sql(partitions: &[u16]) -> String {
+    let rows: Vec<_> = partitions.iter().map(u16::to_string).collect();
+    format!(
+        "BEGIN; SELECT 1 FROM partitions FORCE INDEX (PRIMARY) WHERE `partition` IN ({}) ORDER BY `partition` FOR UPDATE",
+        rows.join(", ")
+    )
 }
 
 /// Compare-and-set of all partitions in one statement. The rows are found by their keys, so that only

@@ -15,6 +15,7 @@ use protocol::limits::{EMBEDDED_BATCH_INTERVAL_MS, EMBEDDED_BATCH_RECORDS_MAX, M
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use std::time::Duration;
+use tokio::sync::OwnedMutexGuard;
 
 /// Rows per INSERT: fixed sizes, so that every statement is prepared once; and each half of the one
 /// before, since every statement is two hops between threads.
@@ -25,6 +26,8 @@ const ROWS_PER_INSERT: [usize; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
 pub struct SqliteStore {
     connection: SqliteConnection,
     turn: Turn,
+    /// The turn of a transaction that [`lock`](Store::lock) has begun.
+    locked: Option<OwnedMutexGuard<()>>,
     checkpointer: Checkpointer,
 }
 
@@ -32,7 +35,24 @@ impl SqliteStore {
     /// Opens a store that [`prepare`](super::prepare) has made.
     pub async fn open(config: &SqliteConfig) -> Result<Self, StoreError> {
         let checkpointer = Checkpointer::start(config).await?;
-        Ok(Self { connection: open(config).await?, turn: config.turn.clone(), checkpointer })
+        let (connection, turn) = (open(config).await?, config.turn.clone());
+        Ok(Self { connection, turn, locked: None, checkpointer })
+    }
+
+    /// Stands in line and begins.
+    async fn begin(&mut self) -> Result<OwnedMutexGuard<()>, StoreError> {
+        let turn = self.turn.wait().await;
+        begin(&mut self.connection).await.map_err(classify)?;
+        Ok(turn)
+    }
+
+    /// What was read. After some errors SQLite has ended the transaction by itself, so none is the end of
+    /// one that locks.
+    async fn settle<T>(&mut self, found: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+        if found.is_err() {
+            self.unlock().await;
+        }
+        found.map_err(classify)
     }
 
     pub(super) async fn new_epoch(&mut self, next_offsets: &[u64]) -> Result<(), StoreError> {
@@ -59,24 +79,42 @@ impl Store for SqliteStore {
         Duration::from_millis(EMBEDDED_BATCH_INTERVAL_MS)
     }
 
+    /// All of them, whichever are named: SQLite has one writer.
+    async fn lock(&mut self, _: &[u16]) -> Result<(), StoreError> {
+        self.unlock().await;
+        self.locked = Some(self.begin().await?);
+        Ok(())
+    }
+
+    async fn unlock(&mut self) {
+        if let Some(_turn) = self.locked.take() {
+            rollback(&mut self.connection).await;
+        }
+    }
+
     async fn partitions(&mut self) -> Result<Vec<Partition>, StoreError> {
-        partitions(&mut self.connection).await.map_err(classify)
+        let found = partitions(&mut self.connection).await;
+        self.settle(found).await
     }
 
     async fn last_seqs(&mut self, conversations: &[ConversationId]) -> Result<Vec<u64>, StoreError> {
-        look_up::last_seqs(&mut self.connection, conversations).await.map_err(classify)
+        let found = look_up::last_seqs(&mut self.connection, conversations).await;
+        self.settle(found).await
     }
 
     async fn members(&mut self, groups: &[ConversationId]) -> Result<Vec<Option<Members>>, StoreError> {
-        look_up::members(&mut self.connection, groups).await.map_err(classify)
+        let found = look_up::members(&mut self.connection, groups).await;
+        self.settle(found).await
     }
 
     async fn windows(&mut self, group: ConversationId, seq: u64) -> Result<Vec<Membership>, StoreError> {
-        windows(&mut self.connection, group, 0..MEMBER_BUCKETS, seq).await.map_err(classify)
+        let found = windows(&mut self.connection, group, 0..MEMBER_BUCKETS, seq).await;
+        self.settle(found).await
     }
 
     async fn are_members(&mut self, of: &[(ConversationId, UserId)]) -> Result<Vec<bool>, StoreError> {
-        look_up::are_members(&mut self.connection, of).await.map_err(classify)
+        let found = look_up::are_members(&mut self.connection, of).await;
+        self.settle(found).await
     }
 
     async fn find(
@@ -85,7 +123,7 @@ impl Store for SqliteStore {
         sender: UserId,
         client_msg_id: &str,
     ) -> Result<Option<Known>, StoreError> {
-        let row = sqlx::query(
+        let found = sqlx::query(
             "SELECT seq_id, message_id, content, message_type, created_at FROM messages \
              WHERE conversation_id = ? AND sender_id = ? AND client_msg_id = ?",
         )
@@ -93,9 +131,8 @@ impl Store for SqliteStore {
         .bind(sender.0 as i64)
         .bind(client_msg_id.as_bytes())
         .fetch_optional(&mut self.connection)
-        .await
-        .map_err(classify)?;
-        Ok(row.map(|row| Known {
+        .await;
+        Ok(self.settle(found).await?.map(|row| Known {
             seq: row.get::<i64, _>(0) as u64,
             message_id: MessageId(row.get::<i64, _>(1) as u64),
             content_hash: content_hash(message_type(row.get(3)), row.get(2)),
@@ -109,8 +146,10 @@ impl Store for SqliteStore {
         messages: &[NewMessage<'_>],
         dead: &[DeadLetter<'_>],
     ) -> Result<Commit, StoreError> {
-        let _turn = self.turn.wait().await;
-        begin(&mut self.connection).await.map_err(classify)?;
+        let _turn = match self.locked.take() {
+            Some(turn) => turn,
+            None => self.begin().await?,
+        };
         match write(&mut self.connection, advances, messages, dead).await {
             Ok(undone @ (Commit::FenceLost | Commit::Duplicate)) => {
                 rollback(&mut self.connection).await;
