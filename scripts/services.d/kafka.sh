@@ -49,6 +49,8 @@ group.consumer.heartbeat.interval.ms=2000
 auto.create.topics.enable=false
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
+num.network.threads=1
+num.io.threads=2
 END
     [ -f "$1/prepared" ] && return
     rm -rf "$1/data"
