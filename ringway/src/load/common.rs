@@ -140,10 +140,8 @@ fn threshold(text: &str) -> Result<Threshold, String> {
 impl Common {
     /// What a run of that scenario is told.
     pub(super) fn options(&self, scenario: Scenario, histograms: Option<PathBuf>) -> Result<Options> {
+        let users = self.users(scenario.connections_max())?;
         Ok(Options {
-            users: self.users(scenario.connections_max())?,
-            scenario,
-            targets: self.target.clone(),
             protocol: self.protocol,
             room_size: self.room_size,
             api: self.api.clone(),
@@ -159,6 +157,7 @@ impl Common {
             histograms,
             store: self.store.place()?,
             progress: if self.quiet { Progress::None } else { self.progress.into() },
+            ..Options::new(scenario, self.target.clone(), users)
         })
     }
 
