@@ -11,7 +11,7 @@ use crate::client::{Client, Shared};
 use crate::course::{Course, Step};
 use crate::dial::{Sources, Target, source};
 use crate::ledger::writer::{Gone, Scribe};
-use crate::peer::{Peer, Peers};
+use crate::peer::{Peer, Peers, Protocol};
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::scenario::Scenario;
@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) course: Course,
     pub(crate) shared: Arc<Shared>,
     pub(crate) targets: Vec<Target>,
+    /// What they are spoken to in.
+    pub(crate) protocol: Protocol,
     /// Where from.
     pub(crate) sources: Sources,
     /// What the clients share if the server is no Ringway.

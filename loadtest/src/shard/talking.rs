@@ -73,7 +73,7 @@ impl<R: Dial> Shard<R> {
                 self.end(slot, why, wait, false);
             }
             (None, Err(Broken::Fault(why))) => self.end(slot, why, None, false),
-            (None, Err(Broken::Refused(error))) => self.end(slot, error.to_string(), None, false),
+            (None, Err(Broken::Refused(error))) => self.end(slot, self.told(&error), None, false),
             (None, Ok(())) => {
                 self.mark(slot);
                 self.receive_on(slot, len);
