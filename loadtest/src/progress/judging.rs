@@ -15,7 +15,12 @@ const EVERY: Duration = Duration::from_secs(3);
 /// A pace that is shown like that; what stands on a terminal is wiped with it.
 pub fn judging(how: Progress) -> Pace<'static> {
     let (began, mut shown) = (Instant::now(), Judging::new(how));
-    Pace::new(move |far| shown.show(far, began.elapsed()))
+    Pace::new(move |far| {
+        if let Some(line) = shown.show(far, began.elapsed()) {
+            // Who closes stderr doesn't want to know.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    })
 }
 
 #[derive(Debug)]
@@ -33,8 +38,8 @@ impl Judging {
         if how == Progress::None { Self::Nothing } else { Self::Waiting(how) }
     }
 
-    /// Shows how far it is after that time, if that is due.
-    fn show(&mut self, far: Far, since: Duration) {
+    /// Draws how far it is after that time, or says the line that is due.
+    fn show(&mut self, far: Far, since: Duration) -> Option<String> {
         if let Self::Waiting(how) = *self
             && since >= PATIENCE
         {
@@ -45,11 +50,11 @@ impl Judging {
             Self::Screen(screen) => screen.draw("judging", share(far), text(far)),
             Self::Plain(due) if since >= *due => {
                 *due = since + EVERY;
-                // Who closes stderr doesn't want to know.
-                let _ = writeln!(std::io::stderr(), "judging: {}", text(far));
+                return Some(format!("judging: {}", text(far)));
             }
             Self::Plain(_) | Self::Waiting(_) | Self::Nothing => {}
         }
+        None
     }
 }
 
@@ -91,20 +96,16 @@ mod tests {
     #[test]
     fn what_is_soon_over_is_not_shown_and_lines_come_seconds_apart() {
         let mut judging = Judging::new(Progress::Plain);
-        let mut due = |ms| {
-            judging.show(far(Stage::Messages, None), Duration::from_millis(ms));
-            match judging {
-                Judging::Plain(due) => due.as_millis(),
-                _ => 0,
-            }
-        };
-        assert_eq!([1, 1_999, 2_000, 4_999, 5_001].map(&mut due), [0, 0, 5_000, 5_000, 8_001]);
+        let mut line = |ms| judging.show(far(Stage::Messages, None), Duration::from_millis(ms));
+        assert_eq!([1, 1_999].map(&mut line), [None, None]);
+        let told = Some("judging: 12,400,000 messages".to_owned());
+        assert_eq!([2_000, 4_999, 5_001].map(&mut line), [told.clone(), None, told]);
     }
 
     #[test]
     fn nothing_is_shown_to_who_wants_no_progress() {
         let mut judging = Judging::new(Progress::None);
-        judging.show(far(Stage::Rows, None), Duration::from_secs(60));
+        assert_eq!(judging.show(far(Stage::Rows, None), Duration::from_secs(60)), None);
         assert!(matches!(judging, Judging::Nothing));
     }
 }
