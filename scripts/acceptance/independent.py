@@ -128,8 +128,8 @@ def tell_delays(wire, ledger):
     out = sorted(us - wire.apart - ledger.sent[message] for message, us in wire.sent.items())
     back = {name: sorted(ledger.heard[name, message] - (us - wire.apart) for message, us in ends) for name, ends in wire.ends.items()}
     delays = {"from the tool's stamp to the wire": out} | {f"from the wire to the stamp, {name}": of for name, of in back.items()}
-    for words, delays in delays.items():
-        print(f"     {words}: p50 {quantile(delays, 0.5):.0f} µs, p99 {quantile(delays, 0.99):.0f} µs")
+    for words, of in delays.items():
+        print(f"     {words}: p50 {quantile(of, 0.5):.0f} µs, p99 {quantile(of, 0.99):.0f} µs")
 
 
 def compare(tally, args, run):
