@@ -1,7 +1,10 @@
 //! Where to connect and from where, and why there is no connection.
 
+mod error;
+
+pub(crate) use error::DialError;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use thiserror::Error;
 
 /// How long a connect and its upgrade may take, µs.
 pub(crate) const HANDSHAKE_US: u64 = 10_000_000;
@@ -24,23 +27,6 @@ pub struct Target {
     pub(crate) path: String,
     /// What is spoken inside of the WebSocket, where the server wants to be told.
     pub(crate) subprotocol: Option<&'static str>,
-}
-
-/// Why there is no connection.
-#[derive(Debug, Error)]
-pub(crate) enum DialError {
-    #[error("cannot connect to {0} ({1}): is the server up? `ringway dev` starts one")]
-    Connect(String, std::io::Error),
-    #[error("{0} did not answer within {seconds} s: is that a Ringway, and not overloaded?", seconds = HANDSHAKE_US / 1_000_000)]
-    Slow(String),
-    #[error(
-        "{0} does not take the token (401): --data must be the server's data directory, or --tokens a file of its tokens"
-    )]
-    Token(String),
-    #[error("{0} answered {1} instead of an upgrade{2}")]
-    Refused(String, u16, &'static str),
-    #[error("{0}: no WebSocket ({1})")]
-    Upgrade(String, String),
 }
 
 /// Reads `ws://host:port/path`.
@@ -114,21 +100,6 @@ pub(crate) fn source(user_index: usize, sources: &Sources, to: &SocketAddr) -> O
         let last = 1 + (user_index % usize::from(sources)) as u8;
         IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
     })
-}
-
-/// What an answer other than 101 means.
-pub(crate) fn refused(url: String, code: u16) -> DialError {
-    match code {
-        401 => DialError::Token(url),
-        403 => DialError::Refused(url, code, ": this origin is not allowed"),
-        404 => DialError::Refused(
-            url,
-            code,
-            ": the socket of Ringway is at /ws; where another server has its own, --target must say",
-        ),
-        503 => DialError::Refused(url, code, ": it is full or draining (--connections-max of the server)"),
-        _ => DialError::Refused(url, code, ""),
-    }
 }
 
 #[cfg(test)]

@@ -43,6 +43,6 @@ pub use api::host as api_host;
 pub use dial::{SHARDS_MAX, Target, target};
 pub use options::{Options, User, users_of_tokens};
 pub use peer::{Language, Protocol, Shape};
-pub use progress::Progress;
+pub use progress::{Progress, judging};
 pub use run::{RunError, run};
 pub use threshold::Threshold;

@@ -9,6 +9,11 @@ use crate::threshold::Threshold;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+/// Where the ledger goes, unless told.
+const LEDGER: &str = "ringway-load.ledger";
+/// Users of a room, unless told.
+const ROOM_USERS: u64 = 10;
+
 /// A user and its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -60,6 +65,31 @@ pub struct Options {
 }
 
 impl Options {
+    /// A run of that scenario by these users, one for each of its connections, with these servers. Nothing
+    /// else is asked for: it measures no server, keeps nothing but the ledger, and shows nothing.
+    pub fn new(scenario: Scenario, targets: Vec<Target>, users: Vec<User>) -> Self {
+        Self {
+            scenario,
+            targets,
+            users,
+            protocol: Protocol::Ringway,
+            room_size: ROOM_USERS,
+            api: String::new(),
+            seed: 1,
+            ledger: LEDGER.into(),
+            source_addresses: 0,
+            sources: vec![],
+            shards: 0,
+            cores: vec![],
+            server_pids: vec![],
+            admins: vec![],
+            thresholds: vec![],
+            histograms: None,
+            store: None,
+            progress: Progress::None,
+        }
+    }
+
     /// Checks what one option alone can't.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.scenario.check()?;

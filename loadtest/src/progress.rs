@@ -1,6 +1,9 @@
 //! How far a run is, once a second on stderr.
 
+mod judging;
 mod screen;
+
+pub use judging::judging;
 
 use crate::interval::Interval;
 use crate::report::grouped;

@@ -25,25 +25,17 @@ const CLOSED: &str = "connections = 12\n[arrival]\nkind = \"closed\"\ndepth = 3\
 
 fn load(protocol: &str, address: SocketAddr, path: &str, scenario: &str) -> Report {
     let folder = tempfile::tempdir().unwrap();
+    let scenario = Scenario::read("test", scenario).unwrap();
+    let targets = vec![target(&format!("ws://{address}{path}")).unwrap()];
+    let users = (1..=12).map(|id| User { id, token: String::new() }).collect();
     let options = Options {
-        scenario: Scenario::read("test", scenario).unwrap(),
-        targets: vec![target(&format!("ws://{address}{path}")).unwrap()],
         protocol: protocol.parse::<Protocol>().unwrap(),
         room_size: 4,
-        users: (1..=12).map(|id| User { id, token: String::new() }).collect(),
-        api: String::new(),
-        seed: 1,
         ledger: folder.path().join("none"),
-        source_addresses: 0,
         shards: 2,
-        cores: vec![],
         server_pids: vec![std::process::id()],
-        admins: vec![],
         thresholds: vec!["delivered.p(99)<10s".parse().unwrap(), "lost==0".parse().unwrap()],
-        histograms: None,
-        sources: vec![],
-        store: None,
-        progress: loadtest::Progress::None,
+        ..Options::new(scenario, targets, users)
     };
     let report = run(&options).unwrap();
     assert!(!options.ledger.exists(), "nobody keeps a ledger of a peer");

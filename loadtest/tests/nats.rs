@@ -76,26 +76,11 @@ fn what_is_published_comes_back_in_pieces() {
         listener.incoming().for_each(|stream| drop(thread::spawn(|| serve(stream.unwrap()))))
     });
     let scenario = "connections = 4\n[[phase]]\nkind = \"hold\"\nduration = \"1s\"\nrate = 100\n";
-    let options = Options {
-        scenario: Scenario::read("test", scenario).unwrap(),
-        targets: vec![target(&format!("ws://{address}/")).unwrap()],
-        protocol: "nats-echo".parse().unwrap(),
-        room_size: 2,
-        users: (1..=4).map(|id| User { id, token: String::new() }).collect(),
-        api: String::new(),
-        seed: 1,
-        ledger: "none".into(),
-        source_addresses: 0,
-        shards: 1,
-        cores: vec![],
-        server_pids: vec![],
-        admins: vec![],
-        thresholds: vec![],
-        histograms: None,
-        sources: vec![],
-        store: None,
-        progress: loadtest::Progress::None,
-    };
+    let scenario = Scenario::read("test", scenario).unwrap();
+    let targets = vec![target(&format!("ws://{address}/")).unwrap()];
+    let users = (1..=4).map(|id| User { id, token: String::new() }).collect();
+    let protocol = "nats-echo".parse().unwrap();
+    let options = Options { protocol, shards: 1, ..Options::new(scenario, targets, users) };
     let report = run(&options).unwrap();
     assert!(report.verdict.clean, "{report}");
     assert_eq!((report.verdict.sent, report.verdict.delivered), (100, 100), "{report}");

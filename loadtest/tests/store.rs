@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use loadtest::judge::{FaultKind, Verdict, Witness, judge_with};
+use loadtest::judge::{Far, FaultKind, Pace, Stage, Verdict, Witness, judge_with};
 use loadtest::ledger::{Record, Via};
 use loadtest::store::{Place, check};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection, SqliteConnection};
@@ -118,7 +118,7 @@ impl Db {
 
     fn judge(&self, records: &[Record<'_>]) -> Verdict {
         let text: String = lines(records).iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-        judge_with(text.as_bytes(), Some(&self.place())).expect("a ledger").1
+        judge_with(text.as_bytes(), Some(&self.place()), &mut Pace::silent()).expect("a ledger").1
     }
 
     /// The faults that the store is the witness of, as kinds and client ids; nothing else is wrong.
@@ -261,7 +261,8 @@ fn seqs_in_another_order_than_sent_are_reordered(db: &Db) {
     assert!(faults.contains(&named(FaultKind::Reordered, "a")), "{faults:?}");
 }
 
-fn what_is_longer_than_a_page_is_read_to_its_end(db: &Db) {
+/// 1,501 messages more, in the store and in the ledger.
+fn long(db: &Db) -> Vec<Record<'static>> {
     let mut records = clean();
     let mut values = vec![];
     for seq in 8..=1_508_u64 {
@@ -277,11 +278,24 @@ fn what_is_longer_than_a_page_is_read_to_its_end(db: &Db) {
         ));
     }
     db.run(&format!("INSERT INTO messages VALUES {}", values.join(", ")));
+    records
+}
+
+fn what_is_longer_than_a_page_is_read_to_its_end(db: &Db) {
+    let records = long(db);
     let verdict = db.judge(&records);
     assert!(verdict.clean, "{:#?}", &verdict.faults[..3.min(verdict.faults.len())]);
     assert_eq!(verdict.store.unwrap().rows, 5 + 1_501);
     db.set("content = 'x'", "m1499");
     assert_fault(&db.judge(&records), FaultKind::Altered, "m1499", "its content was");
+}
+
+fn it_is_told_how_many_rows_have_been_read(db: &Db) {
+    let text = lines(&long(db)).join("\n");
+    let mut told = vec![];
+    judge_with(text.as_bytes(), Some(&db.place()), &mut Pace::new(|far| told.push(far))).unwrap();
+    let rows: Vec<_> = told.into_iter().filter(|far| far.stage == Stage::Rows).collect();
+    assert_eq!(rows, [Far { stage: Stage::Rows, done: 1_000, all: Some(1_506) }]);
 }
 
 fn tables_of_another_version_are_refused_with_both_versions(db: &Db) {
@@ -324,6 +338,7 @@ for_every_store! {
     another_seq_is_altered_and_leaves_a_gap,
     seqs_in_another_order_than_sent_are_reordered,
     what_is_longer_than_a_page_is_read_to_its_end,
+    it_is_told_how_many_rows_have_been_read,
     tables_of_another_version_are_refused_with_both_versions,
     a_database_of_something_else_is_refused,
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use loadtest::judge::together::{TogetherError, judge_run, runs};
-use loadtest::judge::{DamageKind, FaultKind, Verdict};
+use loadtest::judge::{DamageKind, FaultKind, Pace, Verdict};
 use loadtest::ledger::{End, Header, Record, Via};
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ fn judge_files(files: &[Vec<String>; 2]) -> Verdict {
     let paths = [write(folder.path(), "b", second), write(folder.path(), "a", first)];
     let runs = runs(&paths).unwrap();
     assert_eq!((runs.len(), runs[0].ledgers.len()), (1, 2));
-    judge_run(&runs[0], None).unwrap().1
+    judge_run(&runs[0], None, &mut Pace::silent()).unwrap().1
 }
 
 fn judge_parts(records: &[Record<'static>]) -> Verdict {

@@ -1,4 +1,5 @@
-"""The progress of `ringway load`: lines redrawn on a terminal, which is left as it was; plain lines and silence elsewhere."""
+"""The progress of `ringway load`, and of a judgement: lines redrawn on a terminal, which is left as it was; plain lines and
+silence elsewhere."""
 import fcntl, os, pathlib, pty, re, select, signal, subprocess, termios, time
 
 from common import BINARY, Server, Tally
@@ -7,9 +8,9 @@ CLEAN, USAGE, UNAVAILABLE = 0, 64, 69
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 
 
-def command(server, work, *args, port=None):
+def command(server, work, *args, port=None, rate=100):
     return [BINARY, "load", "quick", "--target", f"ws://127.0.0.1:{port or server.port}/ws", "--data", server.data,
-            "--ledger", str(work / "run.ledger"), "-c", "10", "-R", "100", *args]
+            "--ledger", str(work / "run.ledger"), "-c", "10", "-R", str(rate), *args]
 
 
 class Terminal:
@@ -150,6 +151,36 @@ def elsewhere(tally, server, work):
     tally.check("another --progress: exit 64, with those there are", done.returncode == USAGE and "plain" in done.stderr, done.stderr)
 
 
+def slowed(*command):
+    """A judgement that takes longer than 2 s, because until it is shown the judge may only work for 10 ms in each 600."""
+    terminal = Terminal([BINARY, "load", "verify", *command])
+    while terminal.process.poll() is None and b"judging" not in terminal.out:
+        terminal.process.send_signal(signal.SIGSTOP)
+        terminal.read(b"judging", seconds=0.6)
+        terminal.process.send_signal(signal.SIGCONT)
+        time.sleep(0.01)
+    return terminal.end(), terminal, COLOUR.sub(b"", terminal.out).decode(errors="replace")
+
+
+def judged(tally, server, work):
+    ledger = work / "run.ledger"
+    subprocess.run(command(server, work, "-d", "6s", "-q", rate=1000), stdout=subprocess.DEVNULL, timeout=120)
+    records = len(ledger.read_text().splitlines()) - 1
+    code, _, text = slowed(ledger, "--progress", "plain")
+    found = re.findall(r"^judging: [\d,]+ of ([\d,]+) (records|messages)\r?$", text, re.M)
+    tally.check("a judgement of more than 2 s: a line says how far it is, and of how many records", found and "\x1b" not in text and
+                all(count == f"{records:,}" for count, what in found if what == "records"), (text, records))
+    tally.check("and the summary follows", code == CLEAN and "verdict: CLEAN" in text, text)
+    code, terminal, text = slowed(ledger)
+    final = shown(terminal.out)
+    tally.check("on a terminal: a bar", re.search(r"judging .*\d+%", text) and re.search(r"[\d,]+ of [\d,]+ (records|messages)", text), text)
+    tally.check("that is wiped at the end, before the summary", code == CLEAN and not any("judging" in line for line in final) and
+                any("verdict: CLEAN" in line for line in final), final)
+    restored(tally, "after the judgement", terminal)
+    soon = subprocess.run([BINARY, "load", "verify", ledger], capture_output=True, text=True, timeout=60)
+    tally.check("a judgement that is soon over: nothing on stderr", soon.returncode == CLEAN and soon.stderr == "", soon.stderr)
+
+
 def main():
     tally = Tally()
     with Server(None, "--shards", "1") as server:
@@ -160,6 +191,7 @@ def main():
         refused(tally, server, work)
         elsewhere(tally, server, work)
         interrupted(tally, server, work)
+        judged(tally, server, work)
     tally.end()
 
 

@@ -3,7 +3,7 @@ import contextlib, json, os, pathlib, signal, socket, subprocess, tempfile, time
 
 from common import BINARY, ROOT, Tally, free_port, wait_until
 
-CLEAN, USAGE, NOT_CLEAN = 0, 64, 99
+CLEAN, USAGE, UNAVAILABLE, NOT_CLEAN = 0, 64, 69, 99
 ECHO = pathlib.Path(os.environ.get("ENGINE_ECHO", ROOT / "target/release/examples/echo"))
 CONNECTIONS, ROOM, MESSAGES = 40, 10, 1000
 BRIEF = ["-R", MESSAGES, "-d", "1s"]
@@ -127,6 +127,10 @@ def refused(tally, work):
     tally.check("rooms that are not whole: exit 64, and why", code == USAGE and "whole rooms of 7" in text, text)
     code, _, text = load(work, ["run", "smoke"], "raw-relay", "ws://127.0.0.1:1/")
     tally.check("a mix of more than messages: exit 64, and why", code == USAGE and "nothing but messages" in text, text)
+    for protocol, advice in (("raw-relay", "--target must say where"), ("nats", "`websocket` block"), ("mqtt", "MQTT over WebSockets")):
+        code, _, text = load(work, ["quick"], protocol, "ws://127.0.0.1:1/")
+        tally.check(f"a server of {protocol} that is not there: exit 69, and how to have one, which is no Ringway", code == UNAVAILABLE and
+                    advice in text and "ringway dev" not in text, text)
 
 
 def main():

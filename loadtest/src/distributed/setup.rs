@@ -5,9 +5,7 @@ use super::link::Link;
 use super::message::{Setup, ToWorker};
 use crate::dial::target;
 use crate::options::{Options, User};
-use crate::peer::Protocol;
 use crate::plan::Conversation;
-use crate::progress::Progress;
 use crate::share::Share;
 use std::path::PathBuf;
 
@@ -122,25 +120,14 @@ impl Told {
     /// What a run is told that this worker takes part in; where it was told nothing itself, by the setup.
     pub(super) fn options(&self, ledger: PathBuf, shards: usize, cores: &[usize]) -> Result<Options, String> {
         let setup = &self.setup;
+        let targets = setup.targets.iter().map(|url| target(url)).collect::<Result<_, _>>()?;
         Ok(Options {
-            scenario: setup.scenario.clone(),
-            targets: setup.targets.iter().map(|url| target(url)).collect::<Result<_, _>>()?,
-            users: self.users.clone(),
-            api: String::new(),
             seed: setup.header.seed,
             ledger,
             source_addresses: setup.source_addresses,
             shards: if shards == 0 { setup.shards } else { shards },
             cores: if cores.is_empty() { setup.cores.clone() } else { cores.to_vec() },
-            server_pids: vec![],
-            admins: vec![],
-            thresholds: vec![],
-            histograms: None,
-            protocol: Protocol::Ringway,
-            room_size: 2,
-            sources: vec![],
-            store: None,
-            progress: Progress::None,
+            ..Options::new(setup.scenario.clone(), targets, self.users.clone())
         })
     }
 }

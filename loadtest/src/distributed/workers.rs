@@ -8,7 +8,7 @@ use super::link::Link;
 use super::message::{Progress, ToWorker};
 use super::{LEAVE, pack};
 use crate::judge::together::{RunLedgers, judge_run};
-use crate::judge::{Damage, DamageKind, Verdict};
+use crate::judge::{Damage, DamageKind, Pace, Verdict};
 use crate::ledger::{End, Header};
 use crate::measure::Latencies;
 use crate::report::WorkerReport;
@@ -108,7 +108,7 @@ impl Workers {
         most_ns.div_ceil(1_000)
     }
 
-    fn judge(&mut self) -> Result<(Verdict, String), RunError> {
+    fn judge(&mut self, pace: &mut Pace<'_>) -> Result<(Verdict, String), RunError> {
         if let Some(why) = self.crowd.lost() {
             let names = self.crowd.links.iter().filter_map(|link| link.ready.as_ref());
             let names: Vec<_> = names.map(|ready| ready.ledger.clone()).collect();
@@ -131,7 +131,7 @@ impl Workers {
         };
         self.crowd.tell(&ToWorker::Over);
         let names = run.names();
-        let (_, verdict) = judge_run(&run, self.judging.store.as_ref())
+        let (_, verdict) = judge_run(&run, self.judging.store.as_ref(), pace)
             .map_err(|error| RunError::Together(names.clone(), Box::new(error)))?;
         Ok((verdict, names))
     }
@@ -210,11 +210,11 @@ impl Field for Workers {
         Ok(())
     }
 
-    fn finish(&mut self, end: End) -> Result<Finished, RunError> {
+    fn finish(&mut self, end: End, pace: &mut Pace<'_>) -> Result<Finished, RunError> {
         let clock_us = self.end_clocks();
         self.crowd.tell(&ToWorker::Finish(End { clock_us, ..end }));
         self.crowd.wait_for("to close its ledger", LEAVE, |link| link.done.is_some());
-        let (verdict, ledger) = self.judge()?;
+        let (verdict, ledger) = self.judge(pace)?;
         let mut all = Latencies::default();
         let (mut why, mut workers) = (vec![], vec![]);
         for (index, link) in self.crowd.links.iter().enumerate() {

@@ -1,19 +1,12 @@
 //! What can only be said at the end of a ledger: what is missing.
 
 use super::messages::Message;
-use super::{Damage, DamageKind, Fault, FaultKind, Judge, Received, Verdict, Witness};
+use super::{Damage, DamageKind, Fault, FaultKind, Judge, Pace, Received, Stage, Verdict, Witness};
 use crate::ledger::End;
 use crate::ranges::Ranges;
 
 impl Judge {
-    /// What the records come to; `sound` if every line was where and what it was, `at_least_once`
-    /// if a session may be told of a message again.
-    pub fn finish(mut self, sound: bool, at_least_once: bool) -> Verdict {
-        self.end_file(sound, None);
-        self.finish_files(at_least_once)
-    }
-
-    /// A file is over: its end is checked.
+    /// A file is over: its end is checked; `sound` if every line was where and what it was.
     pub(super) fn end_file(&mut self, sound: bool, ledger: Option<u32>) {
         self.check_end(sound, ledger);
         let none = End { interrupted: true, ..End::default() };
@@ -28,8 +21,8 @@ impl Judge {
         }));
     }
 
-    /// What all files come to.
-    pub(super) fn finish_files(mut self, at_least_once: bool) -> Verdict {
+    /// What all files come to; `at_least_once` if a session may be told of a message again.
+    pub(super) fn finish_files(mut self, at_least_once: bool, pace: &mut Pace<'_>) -> Verdict {
         if !at_least_once {
             self.fault_repeats();
         }
@@ -38,7 +31,9 @@ impl Judge {
         self.verdict.settled = end.settled;
         // Two files' clocks may be off to either side.
         let apart = if self.by_time { end.clock_us.saturating_mul(2) } else { 0 };
+        pace.begin(Stage::Messages, Some(self.messages.len().into()));
         for at in 0..self.messages.len() {
+            pace.step(1);
             self.count(at);
             self.check_unknown(at);
             self.check_lost(at, end.quiet, apart);

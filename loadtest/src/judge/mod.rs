@@ -4,10 +4,12 @@
 mod fault;
 mod finish;
 mod messages;
+mod pace;
 mod rows;
 pub mod together;
 
 pub use fault::{Damage, DamageKind, FAULTS_MAX, Fault, FaultKind, KINDS, Verdict, Witness};
+pub use pace::{Far, Pace, Stage};
 pub use rows::{Row, StoreRead};
 
 use crate::ledger::reader::{LedgerError, read};
@@ -87,21 +89,24 @@ pub struct Judge {
 
 /// Judges a ledger.
 pub fn judge(input: impl BufRead) -> Result<(Option<Header>, Verdict), LedgerError> {
-    judge_with(input, None)
+    judge_with(input, None, &mut Pace::silent())
 }
 
-/// Judges a ledger, and with it the store that the messages went to, if one is named.
+/// Judges a ledger, and with it the store that the messages went to, if one is named; `pace` tells how
+/// far it is.
 pub fn judge_with(
     input: impl BufRead,
     store: Option<&Place>,
+    pace: &mut Pace<'_>,
 ) -> Result<(Option<Header>, Verdict), LedgerError> {
     let mut judge = Judge::default();
-    let (header, damages) = read(input, |record| judge.take(record))?;
+    let (header, damages) = judge.read(input, pace)?;
     let at_least_once = header.as_ref().is_some_and(|header| header.at_least_once);
     if let Some(place) = store {
-        judge.join(place);
+        judge.join(place, pace);
     }
-    let mut verdict = judge.finish(damages.is_empty(), at_least_once);
+    judge.end_file(damages.is_empty(), None);
+    let mut verdict = judge.finish_files(at_least_once, pace);
     for damage in damages {
         verdict.damage(damage);
     }
@@ -110,6 +115,18 @@ pub fn judge_with(
 }
 
 impl Judge {
+    /// Takes all records of a file; what its first line says, and what is wrong with the lines.
+    fn read(
+        &mut self,
+        input: impl BufRead,
+        pace: &mut Pace<'_>,
+    ) -> Result<(Option<Header>, Vec<Damage>), LedgerError> {
+        read(input, |record| {
+            self.take(record);
+            pace.step(1);
+        })
+    }
+
     fn conversation(&mut self, name: &str) -> u32 {
         if let Some(at) = self.names.get(name) {
             return *at;

@@ -1,7 +1,7 @@
 //! What the store has, against what clients sent, saw, and were told.
 
 use super::messages::{Message, MessageAt};
-use super::{Fault, FaultKind, Judge, Map, Witness};
+use super::{Fault, FaultKind, Judge, Map, Pace, Stage, Witness};
 use crate::store::{self, Place};
 use serde::Serialize;
 
@@ -48,8 +48,10 @@ pub(super) struct Rows {
 
 impl Judge {
     /// Reads the store. Where that fails, the verdict says so; what was read until then counts.
-    pub(super) fn join(&mut self, place: &Place) {
-        let unread = store::join(self, place).err().map(|error| error.to_string());
+    pub(super) fn join(&mut self, place: &Place, pace: &mut Pace<'_>) {
+        // As many rows as messages, if nothing is wrong.
+        pace.begin(Stage::Rows, Some(self.messages.len().into()));
+        let unread = store::join(self, place, pace).err().map(|error| error.to_string());
         self.rows.read.place = place.to_string();
         self.rows.read.unread = unread;
         self.verdict.store = Some(self.rows.read.clone());

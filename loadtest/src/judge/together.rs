@@ -1,8 +1,8 @@
 //! The ledgers of one run that several processes made, judged as one.
 
-use super::{Judge, Verdict};
+use super::{Judge, Pace, Stage, Verdict};
 use crate::ledger::chain::open_header;
-use crate::ledger::reader::{LedgerError, read};
+use crate::ledger::reader::{LedgerError, records_of};
 use crate::ledger::{FORMAT, Header};
 use crate::store::Place;
 use std::fs::File;
@@ -150,19 +150,23 @@ fn place(run: &mut (Header, Vec<Option<PathBuf>>), header: Header, path: &Path) 
     Ok(())
 }
 
-/// Judges the ledgers of one run, and with them the store that the messages went to, if one is named.
+/// Judges the ledgers of one run, and with them the store that the messages went to, if one is named;
+/// `pace` tells how far it is.
 pub fn judge_run(
     run: &RunLedgers,
     store: Option<&Place>,
+    pace: &mut Pace<'_>,
 ) -> Result<(Option<Header>, Verdict), TogetherError> {
+    // By their last lines; where one can't be read, nobody knows.
+    pace.begin(Stage::Records, run.ledgers.iter().map(|path| records_of(path)).sum());
     match run.ledgers.as_slice() {
         [one] => {
             let (_, input) = open(one)?;
-            super::judge_with(input, store).map_err(|error| TogetherError::Ledger(one.clone(), error))
+            super::judge_with(input, store, pace).map_err(|error| TogetherError::Ledger(one.clone(), error))
         }
         several => {
             let at_least_once = run.header.as_ref().is_some_and(|header| header.at_least_once);
-            let verdict = judge_several(several.iter().map(|path| open(path)), at_least_once, store)?;
+            let verdict = judge_several(several.iter().map(|path| open(path)), at_least_once, store, pace)?;
             Ok((run.header.clone(), verdict))
         }
     }
@@ -179,21 +183,22 @@ fn judge_several<'a, R: BufRead>(
     inputs: impl Iterator<Item = Result<(&'a Path, R), TogetherError>>,
     at_least_once: bool,
     store: Option<&Place>,
+    pace: &mut Pace<'_>,
 ) -> Result<Verdict, TogetherError> {
     let mut judge = Judge { by_time: true, ..Judge::default() };
     let mut all = vec![];
     for (worker, input) in (0..).zip(inputs) {
         let (path, input) = input?;
-        let (_, damages) = read(input, |record| judge.take(record))
-            .map_err(|error| TogetherError::Ledger(path.to_owned(), error))?;
+        let (_, damages) =
+            judge.read(input, pace).map_err(|error| TogetherError::Ledger(path.to_owned(), error))?;
         judge.end_file(damages.is_empty(), Some(worker));
         judge.now = 0;
         all.extend(damages.into_iter().map(|damage| (worker, damage)));
     }
     if let Some(place) = store {
-        judge.join(place);
+        judge.join(place, pace);
     }
-    let mut verdict = judge.finish_files(at_least_once);
+    let mut verdict = judge.finish_files(at_least_once, pace);
     for (worker, mut damage) in all {
         damage.ledger = Some(worker);
         verdict.damage(damage);

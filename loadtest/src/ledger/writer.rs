@@ -29,7 +29,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.records.is_empty() && self.samples.is_empty() && self.lags_us.is_empty()
     }
 

@@ -4,7 +4,7 @@ use super::{Left, Totals, counts, rates};
 use crate::interval::Interval;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar of the time that has gone, and lines of figures below. NO_COLOR is kept by the library.
+/// A bar of what is done, and lines of figures below. NO_COLOR is kept by the library.
 const TEMPLATE: &str = "{prefix} {wide_bar:.cyan/dim} {percent:>3}%\n{msg}";
 /// Steps of the bar.
 const STEPS: u64 = 1_000;
@@ -28,8 +28,13 @@ impl Screen {
             None if totals.sent == 0 => interval.online as f64 / totals.users.max(1) as f64,
             None => 1.0,
         };
+        self.draw(what, share, lines(totals, interval));
+    }
+
+    /// Draws a bar of what is done, 0 to 1, and what stands below it.
+    pub(super) fn draw(&self, what: &str, share: f64, below: String) {
         self.0.set_prefix(what.to_owned());
-        self.0.set_message(lines(totals, interval));
+        self.0.set_message(below);
         self.0.set_position((share.clamp(0.0, 1.0) * STEPS as f64) as u64);
     }
 }

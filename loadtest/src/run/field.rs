@@ -3,7 +3,8 @@
 use super::crew::Crew;
 use super::finish::saturated;
 use super::{RunError, load};
-use crate::judge::{Verdict, judge_with};
+use crate::judge::{Pace, Stage, Verdict, judge_with};
+use crate::ledger::reader::records_of;
 use crate::ledger::writer::Writer;
 use crate::ledger::{End, Header};
 use crate::measure::Latencies;
@@ -51,8 +52,8 @@ pub(crate) trait Field {
     /// Waits until the last client has left.
     fn leave(&mut self) -> Result<(), RunError>;
 
-    /// Closes the ledger, and judges it; of a peer, what was counted.
-    fn finish(&mut self, end: End) -> Result<Finished, RunError>;
+    /// Closes the ledger, and judges it, which `pace` is told of; of a peer, what was counted.
+    fn finish(&mut self, end: End, pace: &mut Pace<'_>) -> Result<Finished, RunError>;
 }
 
 /// What is left of a run.
@@ -152,7 +153,7 @@ impl Field for Local {
         self.crew.take().map_or(Ok(()), Crew::join)
     }
 
-    fn finish(&mut self, end: End) -> Result<Finished, RunError> {
+    fn finish(&mut self, end: End, pace: &mut Pace<'_>) -> Result<Finished, RunError> {
         let ledger = self.ledger.display().to_string();
         let (all, saturated) = self.close(end)?;
         if let Some(peers) = &self.world.peers {
@@ -161,7 +162,8 @@ impl Field for Local {
             return Ok(Finished { all, verdict, ledger: String::new(), workers: vec![], saturated });
         }
         let file = File::open(&self.ledger).map_err(|error| RunError::Judge(ledger.clone(), error.into()))?;
-        let judged = judge_with(BufReader::with_capacity(1 << 20, file), self.store.as_ref());
+        pace.begin(Stage::Records, records_of(&self.ledger));
+        let judged = judge_with(BufReader::with_capacity(1 << 20, file), self.store.as_ref(), pace);
         let (_, verdict) = judged.map_err(|error| RunError::Judge(ledger.clone(), error))?;
         Ok(Finished { all, verdict, ledger, workers: vec![], saturated })
     }

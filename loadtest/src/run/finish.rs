@@ -6,6 +6,7 @@ use super::{RunError, load};
 use crate::ledger::{End, Header};
 use crate::measure::{Latencies, Measure};
 use crate::options::Options;
+use crate::progress::judging;
 use crate::report::{Observed, Quantiles, Report, VERSION, latencies};
 use crate::scenario::PhaseKind;
 use crate::server::ServerReport;
@@ -24,7 +25,8 @@ pub(super) fn finish(
     header: Header,
 ) -> Result<Report, RunError> {
     let end = End { interrupted: led.interrupted, settled: led.settled, quiet: led.quiet, ..End::default() };
-    let Finished { all, verdict, ledger, workers, saturated } = field.finish(end)?;
+    let Finished { all, verdict, ledger, workers, saturated } =
+        field.finish(end, &mut judging(options.progress))?;
     let scenario = &options.scenario;
     let seconds = led.sending.as_secs_f64().max(0.001);
     let warmups = scenario.phases.iter().filter(|phase| phase.kind == PhaseKind::Warmup);

@@ -143,6 +143,7 @@ pub(crate) fn world(options: &Options, groups: Vec<Conversation>, making: Making
         course: Course::new(&options.scenario),
         shared: Arc::new(shared),
         targets: options.targets.clone(),
+        protocol: options.protocol,
         peers,
         sources,
         share,

@@ -127,7 +127,12 @@ impl<R: Dial> Shard<R> {
 
     fn not_dialed(&mut self, slot: u32, error: io::Error) {
         let url = self.target(slot).url.clone();
-        self.end(slot, DialError::Connect(url, error).to_string(), None, false);
+        self.end(slot, self.told(&DialError::Connect(url, error)), None, false);
+    }
+
+    /// Why there is no connection, with what to do about it.
+    pub(super) fn told(&self, error: &DialError) -> String {
+        error.told(self.world.protocol)
     }
 
     pub(super) fn on_dialed(&mut self, slot: u32, result: io::Result<()>) {
@@ -214,7 +219,7 @@ impl<R: Dial> Shard<R> {
             };
             if begun_us + HANDSHAKE_US < now {
                 let url = self.target(slot).url.clone();
-                self.end(slot, DialError::Slow(url).to_string(), None, false);
+                self.end(slot, self.told(&DialError::Slow(url)), None, false);
             }
         }
     }

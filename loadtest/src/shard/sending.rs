@@ -242,9 +242,7 @@ mod tests {
     use super::{Spacing, Stream};
     use crate::dial::target;
     use crate::options::{Options, User};
-    use crate::peer::Protocol;
     use crate::plan::{Conversation, Draw};
-    use crate::progress::Progress;
     use crate::run::{Making, world};
     use crate::scenario::Scenario;
     use crate::share::Share;
@@ -255,26 +253,9 @@ mod tests {
 
     fn options() -> Options {
         let scenario = Scenario::read("x", SCENARIO).unwrap();
-        Options {
-            targets: vec![target("ws://127.0.0.1:1").unwrap()],
-            users: (1..=31).map(|id| User { id, token: String::new() }).collect(),
-            scenario,
-            api: String::new(),
-            seed: 5,
-            ledger: "".into(),
-            source_addresses: 0,
-            shards: 0,
-            cores: vec![],
-            server_pids: vec![],
-            admins: vec![],
-            thresholds: vec![],
-            histograms: None,
-            protocol: Protocol::Ringway,
-            room_size: 2,
-            sources: vec![],
-            store: None,
-            progress: Progress::None,
-        }
+        let targets = vec![target("ws://127.0.0.1:1").unwrap()];
+        let users = (1..=31).map(|id| User { id, token: String::new() }).collect();
+        Options { seed: 5, ..Options::new(scenario, targets, users) }
     }
 
     /// What all shards of a process are to send: when, what, and as which slot of which shard.

@@ -21,8 +21,7 @@ struct Heed {
 }
 
 impl<R: Dial> Shard<R> {
-    pub(super) fn on_received(&mut self, slot: u32, buffer: Buffer, more: bool) {
-        let now = self.world.now_us();
+    pub(super) fn on_received(&mut self, slot: u32, buffer: Buffer, more: bool, now: u64) {
         let member = &mut self.members[slot as usize];
         if !more {
             member.flight &= !flight::RECV;
@@ -73,7 +72,7 @@ impl<R: Dial> Shard<R> {
                 self.end(slot, why, wait, false);
             }
             (None, Err(Broken::Fault(why))) => self.end(slot, why, None, false),
-            (None, Err(Broken::Refused(error))) => self.end(slot, error.to_string(), None, false),
+            (None, Err(Broken::Refused(error))) => self.end(slot, self.told(&error), None, false),
             (None, Ok(())) => {
                 self.mark(slot);
                 self.receive_on(slot, len);
@@ -130,7 +129,7 @@ impl<R: Dial> Shard<R> {
         }
         loop {
             let frame = member.client.transmit(now);
-            // The ledger hears of it first.
+            // In the batch before whatever answers it.
             member.client.tell(&mut self.scribe.batch);
             match frame {
                 Some(Frame::Text(text)) => member.socket.say(&text),

@@ -2,6 +2,7 @@
 
 use super::{Broken, Heard, Socket};
 use crate::dial::{Target, target};
+use crate::peer::Protocol;
 use std::io::{Cursor, Read, Write};
 use tungstenite::Message;
 use tungstenite::protocol::{Role, WebSocket};
@@ -119,7 +120,7 @@ fn an_answer_that_is_no_upgrade_says_why() {
         let mut socket = Socket::new(7);
         socket.open(&here(), "");
         match socket.hear(answer.as_bytes(), &here(), |_, _| Ok(())) {
-            Err(Broken::Refused(error)) => error.to_string(),
+            Err(Broken::Refused(error)) => error.told(Protocol::Ringway),
             other => panic!("{other:?}"),
         }
     };

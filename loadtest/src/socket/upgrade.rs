@@ -1,6 +1,6 @@
 //! The upgrade as a client has it: a request, and whether the answer is one to it.
 
-use crate::dial::{DialError, Target, refused};
+use crate::dial::{DialError, Target};
 use crate::random::Random;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -50,7 +50,7 @@ pub(super) fn answer(bytes: &[u8], key: &str, target: &Target) -> Result<Option<
     };
     let code = response.code.unwrap_or(0);
     if code != 101 {
-        return Err(refused(target.url.clone(), code));
+        return Err(DialError::Refused(target.url.clone(), code));
     }
     let accept = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case("sec-websocket-accept"));
     let expected = derive_accept_key(key.as_bytes());

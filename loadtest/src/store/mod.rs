@@ -6,7 +6,7 @@ mod place;
 
 pub use place::Place;
 
-use crate::judge::Judge;
+use crate::judge::{Judge, Pace};
 use link::Link;
 use std::time::Duration;
 use thiserror::Error;
@@ -59,7 +59,7 @@ pub fn check(place: &Place) -> Result<(), StoreError> {
 }
 
 /// Gives every row of the conversations of the judge's ledger to it.
-pub(crate) fn join(judge: &mut Judge, place: &Place) -> Result<(), StoreError> {
+pub(crate) fn join(judge: &mut Judge, place: &Place, pace: &mut Pace<'_>) -> Result<(), StoreError> {
     on_a_runtime(async {
         let mut link = Link::open(place).await?;
         for conversation in judge.conversations() {
@@ -71,6 +71,7 @@ pub(crate) fn join(judge: &mut Judge, place: &Place) -> Result<(), StoreError> {
                     judge.row(conversation, row);
                     after = row.seq;
                 }
+                pace.step(rows.len() as u64);
                 if rows.len() < PAGE_ROWS as usize {
                     break;
                 }

@@ -69,13 +69,26 @@ pub(super) struct Common {
     threshold: Vec<Threshold>,
     #[command(flatten)]
     store: Store,
+    #[command(flatten)]
+    showing: Showing,
+}
+
+/// Whether and how it is shown how far something is.
+#[derive(Debug, Args)]
+pub(super) struct Showing {
     /// How to show how far it is: auto redraws a few lines in place on a terminal (tui says the same), and
-    /// prints one line a second elsewhere, as plain does everywhere
+    /// prints one line after the other elsewhere, as plain does everywhere
     #[arg(long, value_name = "HOW", default_value = "auto")]
     progress: How,
     /// No progress, as --progress none
     #[arg(short, long, conflicts_with = "progress")]
     quiet: bool,
+}
+
+impl Showing {
+    pub(super) fn how(&self) -> Progress {
+        if self.quiet { Progress::None } else { self.progress.into() }
+    }
 }
 
 /// How progress is shown, as flags have it.
@@ -140,10 +153,8 @@ fn threshold(text: &str) -> Result<Threshold, String> {
 impl Common {
     /// What a run of that scenario is told.
     pub(super) fn options(&self, scenario: Scenario, histograms: Option<PathBuf>) -> Result<Options> {
+        let users = self.users(scenario.connections_max())?;
         Ok(Options {
-            users: self.users(scenario.connections_max())?,
-            scenario,
-            targets: self.target.clone(),
             protocol: self.protocol,
             room_size: self.room_size,
             api: self.api.clone(),
@@ -158,7 +169,8 @@ impl Common {
             thresholds: self.threshold.clone(),
             histograms,
             store: self.store.place()?,
-            progress: if self.quiet { Progress::None } else { self.progress.into() },
+            progress: self.showing.how(),
+            ..Options::new(scenario, self.target.clone(), users)
         })
     }
 

@@ -1,7 +1,7 @@
 //! `ringway load verify`: a run judged from its ledger alone or from those of all its workers, or with the
 //! rows of a store.
 
-use super::common::Store;
+use super::common::{Showing, Store};
 use super::{Outcome, output};
 use crate::exit;
 use clap::Args;
@@ -34,6 +34,8 @@ pub(super) struct Verify {
     json: bool,
     #[command(flatten)]
     store: Store,
+    #[command(flatten)]
+    showing: Showing,
 }
 
 pub(super) fn run(args: &Verify) -> Outcome {
@@ -43,14 +45,15 @@ pub(super) fn run(args: &Verify) -> Outcome {
     }
     let mut clean = true;
     for run in runs(&args.ledgers).map_err(|error| (exit::DATA, error.into()))? {
-        clean &= verify(&run, store.as_ref(), args.json)?;
+        clean &= verify(&run, store.as_ref(), args)?;
     }
     Ok(if clean { 0 } else { exit::NOT_CLEAN })
 }
 
-fn verify(run: &RunLedgers, store: Option<&Place>, json: bool) -> Result<bool, (u8, anyhow::Error)> {
-    let (header, verdict) = judge_run(run, store).map_err(|error| (exit::DATA, error.into()))?;
-    let text = if json {
+fn verify(run: &RunLedgers, store: Option<&Place>, args: &Verify) -> Result<bool, (u8, anyhow::Error)> {
+    let judged = judge_run(run, store, &mut loadtest::judging(args.showing.how()));
+    let (header, verdict) = judged.map_err(|error| (exit::DATA, error.into()))?;
+    let text = if args.json {
         let mut text = serde_json::to_string_pretty(&verdict).map_err(|error| (exit::DATA, error.into()))?;
         text.push('\n');
         text
