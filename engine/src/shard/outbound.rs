@@ -14,6 +14,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             self.hub.connections[slot as usize].flags &= !flag::DIRTY;
             self.flush_one(slot);
         }
+        self.hub.pools.end_of_flush();
         // Nothing above queues anything, so the emptied list can take the place of the new one.
         debug_assert!(self.hub.dirty.is_empty());
         self.hub.dirty = dirty;
