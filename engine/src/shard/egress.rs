@@ -2,7 +2,7 @@
 
 use crate::ring::Outgoing;
 use protocol::limits::GATHER_BYTES;
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
 use std::rc::Rc;
 
 /// One WebSocket frame, header and payload; every recipient's queue refers to the same bytes.
@@ -10,8 +10,8 @@ pub type Frame = Rc<[u8]>;
 
 /// Queues of idle connections kept for the next one that has something to send.
 const SPARE_QUEUES: usize = 1_024;
-/// Gather buffers kept for the next gathered send.
-const SPARE_BUFFERS: usize = 64;
+/// Gather buffers kept for the next gathered send, by what they can hold together.
+const SPARE_BYTES: usize = 1 << 20;
 
 /// The queue of one connection.
 #[derive(Debug, Default)]
@@ -40,26 +40,62 @@ impl Egress {
         std::mem::take(&mut self.bytes)
     }
 
-    fn pop(&mut self) -> Option<Frame> {
-        let frame = self.frames.pop_front()?;
-        self.bytes -= frame.len();
-        Some(frame)
+    /// How many of the first frames leave with the next send, and their bytes.
+    fn fitting(&self) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        for frame in &self.frames {
+            if count > 0 && bytes + frame.len() > GATHER_BYTES {
+                break;
+            }
+            (count, bytes) = (count + 1, bytes + frame.len());
+        }
+        (count, bytes)
     }
 
-    /// The next send: a single frame as it is, several small ones gathered into one buffer.
+    /// The next send: a single frame as it is, several small ones gathered into one buffer, which is
+    /// shared if others wait for the same frames.
     pub(super) fn next(&mut self, pools: &mut Pools) -> Option<Outgoing> {
-        let first = self.pop()?;
-        let fits = |len: usize, next: &Frame| len + next.len() <= GATHER_BYTES;
-        if !self.frames.front().is_some_and(|next| fits(first.len(), next)) {
-            return Some(Outgoing::Shared(first));
+        let (count, bytes) = self.fitting();
+        self.bytes -= bytes;
+        if count < 2 {
+            return self.frames.pop_front().map(Outgoing::Shared);
         }
-        let mut gathered = pools.buffers.pop().unwrap_or_else(|| Vec::with_capacity(GATHER_BYTES));
-        gathered.extend_from_slice(&first);
-        while self.frames.front().is_some_and(|next| fits(gathered.len(), next)) {
-            let frame = self.pop().expect("there is a front");
-            gathered.extend_from_slice(&frame);
+        // Of a frame that nobody else waits for there is one reference.
+        let outgoing = if Rc::strong_count(&self.frames[0]) > 1 {
+            Outgoing::Shared(pools.alike.gather(self.frames.range(..count), bytes))
+        } else {
+            let mut buffer = pools.buffer(bytes);
+            self.frames.range(..count).for_each(|frame| buffer.extend_from_slice(frame));
+            Outgoing::Gathered(buffer)
+        };
+        self.frames.drain(..count);
+        Some(outgoing)
+    }
+}
+
+/// The last send that was gathered for more than one socket. In a room all queues hold the same
+/// frames: a burst is copied once, and not for each member.
+#[derive(Debug, Default)]
+struct Alike {
+    /// What it consists of; held, so that an address means the same frame.
+    frames: Vec<Frame>,
+    gathered: Option<Rc<[u8]>>,
+}
+
+impl Alike {
+    /// Those frames in one piece, of `bytes` in all.
+    fn gather(&mut self, frames: vec_deque::Iter<'_, Frame>, bytes: usize) -> Rc<[u8]> {
+        if let Some(gathered) = &self.gathered
+            && frames.len() == self.frames.len()
+            && frames.clone().zip(&self.frames).all(|(frame, own)| Rc::ptr_eq(frame, own))
+        {
+            return Rc::clone(gathered);
         }
-        Some(Outgoing::Gathered(gathered))
+        self.frames.clear();
+        self.frames.extend(frames.cloned());
+        let mut whole = Vec::with_capacity(bytes);
+        self.frames.iter().for_each(|frame| whole.extend_from_slice(frame));
+        Rc::clone(self.gathered.insert(whole.into()))
     }
 }
 
@@ -69,6 +105,9 @@ impl Egress {
 pub(super) struct Pools {
     queues: Vec<Box<Egress>>,
     buffers: Vec<Vec<u8>>,
+    /// What `buffers` can hold together.
+    buffer_bytes: usize,
+    alike: Alike,
 }
 
 impl Pools {
@@ -84,20 +123,35 @@ impl Pools {
         }
     }
 
+    /// An empty buffer that has room for so much.
+    fn buffer(&mut self, bytes: usize) -> Vec<u8> {
+        let mut buffer = self.buffers.pop().unwrap_or_default();
+        self.buffer_bytes -= buffer.capacity();
+        buffer.reserve(bytes.next_power_of_two());
+        buffer
+    }
+
     /// Takes back what a finished send carried.
     pub(super) fn return_outgoing(&mut self, outgoing: Outgoing) {
         if let Outgoing::Gathered(mut buffer) = outgoing
-            && self.buffers.len() < SPARE_BUFFERS
+            && self.buffer_bytes + buffer.capacity() <= SPARE_BYTES
         {
             buffer.clear();
+            self.buffer_bytes += buffer.capacity();
             self.buffers.push(buffer);
         }
+    }
+
+    /// Every queue has had its turn: what they had in common is not needed any more.
+    pub(super) fn end_of_flush(&mut self) {
+        self.alike = Alike::default();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Egress, Frame, GATHER_BYTES, Outgoing, Pools};
+    use super::{Egress, Frame, GATHER_BYTES, Outgoing, Pools, SPARE_BYTES};
+    use std::rc::Rc;
 
     fn frame(len: usize, byte: u8) -> Frame {
         vec![byte; len].into()
@@ -116,5 +170,39 @@ mod tests {
         assert_eq!(egress.bytes(), GATHER_BYTES);
         assert!(matches!(egress.next(&mut pools), Some(Outgoing::Shared(f)) if f.len() == GATHER_BYTES));
         assert!(egress.next(&mut pools).is_none() && egress.bytes() == 0);
+    }
+
+    #[test]
+    fn sockets_with_the_same_frames_share_one_gathered_send() {
+        let mut pools = Pools::default();
+        let (one, two, other) = (frame(10, 1), frame(20, 2), frame(20, 3));
+        let mut send = |frames: &[&Frame]| {
+            let mut egress = Egress::default();
+            frames.iter().for_each(|frame| egress.push(Frame::clone(frame)));
+            let sent = egress.next(&mut pools).expect("something is queued");
+            assert!(egress.is_empty() && egress.bytes() == 0);
+            match sent {
+                Outgoing::Shared(bytes) => bytes,
+                Outgoing::Gathered(_) => panic!("a copy of its own"),
+            }
+        };
+        let first = send(&[&one, &two]);
+        assert_eq!(*first, *[&one[..], &two].concat());
+        assert!(Rc::ptr_eq(&first, &send(&[&one, &two])));
+        for (different, bytes) in [([&one, &other], [&one[..], &other]), ([&two, &one], [&two[..], &one])] {
+            assert_eq!(*send(&different), *bytes.concat());
+        }
+        assert_eq!(send(&[&one, &two, &other]).len(), 50, "one that begins alike");
+        assert_eq!(send(&[&one, &two]).len(), 30, "one that ends earlier");
+    }
+
+    #[test]
+    fn spare_buffers_hold_no_more_than_their_bound() {
+        let mut pools = Pools::default();
+        let buffers: Vec<_> = (0..100).map(|_| pools.buffer(GATHER_BYTES)).collect();
+        buffers.into_iter().for_each(|buffer| pools.return_outgoing(Outgoing::Gathered(buffer)));
+        assert_eq!((pools.buffers.len(), pools.buffer_bytes), (SPARE_BYTES / GATHER_BYTES, SPARE_BYTES));
+        assert!(pools.buffer(GATHER_BYTES).is_empty());
+        assert_eq!(pools.buffer_bytes, SPARE_BYTES - GATHER_BYTES);
     }
 }
