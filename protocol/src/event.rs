@@ -3,12 +3,15 @@
 //! Every function returns the whole envelope `{"type", "data", "trace_id"?}` as bytes, ready to be
 //! the payload of a text frame.
 
+mod writer;
+
 use crate::codes::ErrorCode;
 use crate::command::MessageType;
 use crate::{ConversationId, GatewayId, MessageId, Origin, UnixMs, UserId};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::time::Duration;
+use writer::Writer;
 
 #[derive(Serialize)]
 struct Envelope<'a, T> {
@@ -70,43 +73,20 @@ pub fn connected(user: UserId, session: &Origin, heartbeat: Duration) -> Vec<u8>
 
 /// `message-ack` with status `accepted`: durable in Kafka, not yet numbered.
 pub fn ack_accepted(temp_message_id: &str, conversation: ConversationId, trace_id: &str) -> Vec<u8> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Data<'a> {
-        temp_message_id: &'a str,
-        conversation_id: ConversationId,
-        status: &'static str,
-    }
-    let data = Data { temp_message_id, conversation_id: conversation, status: "accepted" };
-    envelope("message-ack", data, Some(trace_id))
+    let ack = Writer::with_room(0).ack(temp_message_id, conversation, "accepted");
+    ack.raw("}").traced(trace_id).end()
 }
 
 /// `message-ack` with status `persisted`: committed in the store under this seq.
 pub fn ack_persisted(message: &Message<'_>, trace_id: &str) -> Vec<u8> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Data<'a> {
-        temp_message_id: &'a str,
-        conversation_id: ConversationId,
-        status: &'static str,
-        message_id: MessageId,
-        seq_id: u64,
-        created_at: UnixMs,
-    }
-    let data = Data {
-        temp_message_id: message.client_msg_id,
-        conversation_id: message.conversation_id,
-        status: "persisted",
-        message_id: message.message_id,
-        seq_id: message.seq_id,
-        created_at: message.created_at,
-    };
-    envelope("message-ack", data, Some(trace_id))
+    let ack = Writer::with_room(0).ack(message.client_msg_id, message.conversation_id, "persisted");
+    ack.place(message).raw("}").traced(trace_id).end()
 }
 
 /// `new-message`.
 pub fn new_message(message: &Message<'_>) -> Vec<u8> {
-    envelope("new-message", message, Some(message.trace_id))
+    let event = Writer::with_room(message.content.len()).raw(r#"{"type":"new-message","data":"#);
+    event.message(message).traced(message.trace_id).end()
 }
 
 /// What an event says of the message that it is about.
@@ -295,6 +275,22 @@ mod tests {
             read(&ack_persisted(&m, "u")),
             json!({"type": "message-ack", "data": ack, "trace_id": "u"})
         );
+    }
+
+    #[test]
+    fn a_message_is_written_as_it_is_serialized_whatever_it_holds() {
+        let ascii: String = (0..0x80u8).map(char::from).collect();
+        for text in ["", "plain", "\"", "\\", "\u{1f}", "\u{7f}", "\u{2028}", "é😀", "</script>", &ascii] {
+            for r#type in MessageType::ALL {
+                let (client_msg_id, content, trace_id) = (text, text, text);
+                let message = Message { client_msg_id, content, trace_id, message_type: r#type, ..message() };
+                let expected = envelope("new-message", &message, Some(text));
+                assert_eq!(
+                    String::from_utf8(new_message(&message)).unwrap(),
+                    String::from_utf8(expected).unwrap()
+                );
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Names of users, conversations, messages, gateways and sessions.
 
 use crate::limits::{CONVERSATION_ID_BYTES_MAX, GATEWAY_ID_BYTES_MAX};
+use crate::text::Text;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use thiserror::Error;
@@ -31,7 +32,7 @@ macro_rules! string_on_the_wire {
         }
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.collect_str(self)
+                s.serialize_str(itoa::Buffer::new().format(self.0))
             }
         }
     )*};
@@ -81,25 +82,28 @@ impl ConversationId {
 
     /// The partition among `partitions` that keeps this conversation's order.
     pub fn partition(&self, partitions: u16) -> u16 {
-        let mut key = KeyBuffer::default();
-        fmt::write(&mut key, format_args!("{self}")).expect("an id fits its bound");
-        crate::partition::partition_of(&key.bytes[..key.len], partitions)
+        crate::partition::partition_of(self.text().as_bytes(), partitions)
+    }
+
+    /// Its text form.
+    pub(crate) fn text(&self) -> Text<CONVERSATION_ID_BYTES_MAX> {
+        match self {
+            Self::Single(a, b) => Text::new().and("single_").and_number(a.0).and("_").and_number(b.0),
+            Self::Group(id) => Text::new().and("group_").and_number(*id),
+            Self::World => Text::new().and("world"),
+        }
     }
 }
 
 impl fmt::Display for ConversationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Single(a, b) => write!(f, "single_{a}_{b}"),
-            Self::Group(id) => write!(f, "group_{id}"),
-            Self::World => f.write_str("world"),
-        }
+        f.write_str(self.text().as_str())
     }
 }
 
 impl Serialize for ConversationId {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        s.serialize_str(self.text().as_str())
     }
 }
 
@@ -107,26 +111,6 @@ impl Serialize for ConversationId {
 pub fn decimal(text: &str) -> Option<u64> {
     let canonical = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     canonical.then(|| text.parse().ok()).flatten()
-}
-
-struct KeyBuffer {
-    bytes: [u8; CONVERSATION_ID_BYTES_MAX],
-    len: usize,
-}
-
-impl Default for KeyBuffer {
-    fn default() -> Self {
-        Self { bytes: [0; CONVERSATION_ID_BYTES_MAX], len: 0 }
-    }
-}
-
-impl fmt::Write for KeyBuffer {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        let end = self.len + s.len();
-        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(s.as_bytes());
-        self.len = end;
-        Ok(())
-    }
 }
 
 /// A gateway's name, inline so that it can be copied without touching a shared counter.

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod partition;
 pub mod rate;
 pub mod record;
+mod text;
 pub mod time;
 pub mod token;
 pub mod wire;

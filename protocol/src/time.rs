@@ -1,5 +1,6 @@
 //! Wall-clock times as the contract writes them: RFC 3339 in UTC with milliseconds.
 
+use crate::text::Text;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -10,17 +11,27 @@ pub struct UnixMs(pub u64);
 impl fmt::Display for UnixMs {
     /// `2026-11-24T08:13:10.042Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text().as_str())
+    }
+}
+
+impl UnixMs {
+    /// Its text form: a year of 20 digits at most, and the rest.
+    pub(crate) fn text(self) -> Text<{ 20 + "-11-24T08:13:10.042Z".len() }> {
         let (days, ms_of_day) = (self.0 / 86_400_000, self.0 % 86_400_000);
         let (year, month, day) = civil_from_days(days);
         let (s, ms) = (ms_of_day / 1000, ms_of_day % 1000);
         let (hour, minute, second) = (s / 3600, s / 60 % 60, s % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+        let date = if year > 9_999 { Text::new().and_number(year) } else { Text::new().and_digits(year, 4) };
+        let date = date.and("-").and_digits(month, 2).and("-").and_digits(day, 2).and("T");
+        let time = date.and_digits(hour, 2).and(":").and_digits(minute, 2).and(":").and_digits(second, 2);
+        time.and(".").and_digits(ms, 3).and("Z")
     }
 }
 
 impl Serialize for UnixMs {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        s.serialize_str(self.text().as_str())
     }
 }
 
@@ -51,6 +62,8 @@ mod tests {
             (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
             (1_767_225_600_000, "2026-01-01T00:00:00.000Z"),
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+            (253_402_300_800_000, "10000-01-01T00:00:00.000Z"),
         ] {
             assert_eq!(UnixMs(ms).to_string(), text);
         }
