@@ -136,7 +136,7 @@ async def lost(tally):
     before = await say(a, b, 50, "before")
     names = ["gateway-1", "gateway-2", "worker-1", "worker-2"]
     cluster("stop", *names)
-    print(subprocess.run([ROOT / "scripts/services", "reset", "kafka"], capture_output=True, text=True).stdout)
+    print(service("reset", "kafka"), flush=True)
     cluster("start", "worker-1", check=False)
     code, text = logic("new-epoch")
     print(text)
