@@ -124,9 +124,6 @@ pub const CONTROL_TRIES: usize = 100;
 pub const CONTROL_PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of one gathered send: what queued up for a socket leaves in pieces of at most this.
 pub const GATHER_BYTES: usize = 16 << 10;
-/// Sockets whose turn to be sent to it is in one tick of a shard, at least: a system call for each so many
-/// costs nothing beside their sends.
-pub const FLUSH_SOCKETS: usize = 128;
 /// Recipients remembered per conversation by a worker (recent client ids, for repeats).
 pub const RECENT_IDS_PER_CONVERSATION: usize = 256;
 /// Commands above the rate that are answered with an error before the session is closed 4004; a
@@ -207,8 +204,6 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// Bytes queued for one connection beyond which it is closed 4003.
     pub egress_bytes_max: usize,
-    /// Sockets that are sent to in one tick; of more than these, a quarter.
-    pub flush_sockets: usize,
     /// Grace for the frame in flight and the close frame before the socket is shut down.
     pub close_grace: Duration,
     /// Sessions of one user; the oldest goes with 4002.
@@ -239,7 +234,6 @@ impl Default for Limits {
             handshake: Duration::from_secs(5),
             heartbeat: Duration::from_secs(30),
             egress_bytes_max: 512 << 10,
-            flush_sockets: FLUSH_SOCKETS,
             close_grace: Duration::from_secs(2),
             sessions_per_user_max: 8,
             connections_max: CONNECTIONS_MAX_DEFAULT,

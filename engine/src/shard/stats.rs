@@ -96,8 +96,6 @@ stats! {
     bytes_out: total,
     /// Sends submitted.
     sends: total,
-    /// Sends that a tick left to the next, since others had waited longer.
-    sends_put_off: total,
     /// Commands refused with an error event.
     commands_refused: total,
     /// Commands refused with RATE_LIMITED.

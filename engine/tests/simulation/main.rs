@@ -46,7 +46,7 @@ fn every_seed_holds() {
     }
 }
 
-const HARD_PLACES: [&str; 18] = [
+const HARD_PLACES: [&str; 17] = [
     "accept_failures",
     "passed",
     "arrived",
@@ -64,7 +64,6 @@ const HARD_PLACES: [&str; 18] = [
     "closed_1013",
     "rate_limited",
     "downstream_missed",
-    "sends_put_off",
 ];
 
 struct Simulation {
@@ -92,7 +91,6 @@ fn limits(random: &mut Random) -> Limits {
         connections_max: 4 + random.below(20) as usize,
         headroom: 1 + random.below(4) as usize,
         egress_bytes_max: 2_048 + random.below(8_192) as usize,
-        flush_sockets: 1 + random.below(4) as usize,
         message_bytes_max: 2_048,
         handshake: Duration::from_secs(5),
         heartbeat: Duration::from_secs(3),

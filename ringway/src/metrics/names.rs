@@ -133,7 +133,6 @@ pub(super) const METRICS: &[Metric] = &[
     metric("ringway_frames_queued_total", From::Shard("frames_out")),
     metric("ringway_sent_bytes_total", From::Shard("bytes_out")),
     metric("ringway_sends_total", From::Shard("sends")),
-    metric("ringway_sends_put_off_total", From::Shard("sends_put_off")),
     metric("ringway_egress_bytes", From::Shard("egress_bytes")),
     metric("ringway_partial_bytes", From::Shard("partial_bytes")),
     metric("ringway_receives_starved_total", From::Shard("receives_starved")),
