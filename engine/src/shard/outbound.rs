@@ -6,26 +6,16 @@ use super::service::Service;
 use crate::ring::{Address, Outgoing, Ring};
 use std::io;
 
-/// Sockets whose turn it is in one tick, at least: a system call for each so many costs nothing beside
-/// their sends.
-const FLUSH_SOCKETS: usize = 128;
-/// Of more than that, one in so many.
-const FLUSH_PARTS: usize = 4;
-
 impl<R: Ring, S: Service> Shard<R, S> {
-    /// Starts sends for sockets that have something queued and none in flight: for those that have
-    /// waited longest, and not for all of a crowd. Before the others have their turn what has come
-    /// meanwhile is taken in, and leaves with what they have queued already.
+    /// Starts a send for every socket that has something queued and none in flight.
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.hub.dirty);
-        // A part of them, so that however many come in a tick, each has its turn soon.
-        let turn = (dirty.len() / FLUSH_PARTS).max(FLUSH_SOCKETS).min(dirty.len());
-        for slot in dirty.drain(..turn) {
+        for slot in dirty.drain(..) {
             self.hub.connections[slot as usize].flags &= !flag::DIRTY;
             self.flush_one(slot);
         }
         self.hub.pools.end_of_flush();
-        // Nothing above queues anything, so what is left can take the place of the new list.
+        // Nothing above queues anything, so the emptied list can take the place of the new one.
         debug_assert!(self.hub.dirty.is_empty());
         self.hub.dirty = dirty;
     }
