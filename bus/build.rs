@@ -1,5 +1,7 @@
 //! Builds what stands in for a function of librdkafka.
 
+mod link;
+
 fn main() {
     let source = "src/kafka/metadata_update.c";
     println!("cargo::rerun-if-changed={source}");
@@ -9,5 +11,5 @@ fn main() {
         .link_lib_modifier("+whole-archive")
         .warnings_into_errors(true)
         .compile("ringway_metadata_update");
-    println!("cargo::rustc-link-arg=-Wl,--wrap=rd_kafka_metadata_update_op");
+    link::main();
 }

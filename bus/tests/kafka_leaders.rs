@@ -19,7 +19,7 @@ const TOPIC: &str = "im-upstream";
 const PARTITIONS: i32 = 4;
 const ROUNDS: usize = 6;
 
-/// Counts what librdkafka says of leaders that a broker has named in an answer.
+/// Keeps what librdkafka says of leaders that a broker has named in an answer.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<String>>>);
 

@@ -1,5 +1,5 @@
 /* librdkafka takes the leaders that a broker names in an answer (KIP-951) by this function. Where the
- * broker knows no leader yet, which is so for a while after its start, librdkafka (2.6 to 2.14, its issue
+ * broker knows no leader yet, which is so for a while after its start, librdkafka (2.12 to 2.14, its issue
  * 5280) hands over memory that it never wrote: a partition may get an epoch from the future by it, after
  * which it is never fetched from again. So what is handed over is dropped. Nothing is lost by that: each
  * error that has such names makes it ask for all metadata anyway (`rd_kafka_toppar_leader_unavailable`).
