@@ -87,11 +87,13 @@ impl ConversationId {
 
     /// Its text form.
     pub(crate) fn text(&self) -> Text<CONVERSATION_ID_BYTES_MAX> {
+        let mut text = Text::new();
         match self {
-            Self::Single(a, b) => Text::new().and("single_").and_number(a.0).and("_").and_number(b.0),
-            Self::Group(id) => Text::new().and("group_").and_number(*id),
-            Self::World => Text::new().and("world"),
-        }
+            Self::Single(a, b) => text.and("single_").and_number(a.0).and("_").and_number(b.0),
+            Self::Group(id) => text.and("group_").and_number(*id),
+            Self::World => text.and("world"),
+        };
+        text
     }
 }
 

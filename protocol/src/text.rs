@@ -9,25 +9,30 @@ pub(crate) struct Text<const N: usize> {
 }
 
 impl<const N: usize> Text<N> {
+    #[inline]
     pub(crate) fn new() -> Self {
         Self { bytes: [0; N], len: 0 }
     }
 
-    /// The same with `text` at its end, which fits.
-    pub(crate) fn and(mut self, text: &str) -> Self {
+    /// Appends `text`, which fits.
+    #[inline]
+    pub(crate) fn and(&mut self, text: impl AsRef<[u8]>) -> &mut Self {
+        let text = text.as_ref();
         debug_assert!(text.is_ascii());
-        self.bytes[self.len..self.len + text.len()].copy_from_slice(text.as_bytes());
+        self.bytes[self.len..self.len + text.len()].copy_from_slice(text);
         self.len += text.len();
         self
     }
 
-    /// The same with a number at its end.
-    pub(crate) fn and_number(self, number: u64) -> Self {
+    /// Appends a number.
+    #[inline]
+    pub(crate) fn and_number(&mut self, number: u64) -> &mut Self {
         self.and(itoa::Buffer::new().format(number))
     }
 
-    /// The same with the last `digits` of a number, zeros before them.
-    pub(crate) fn and_digits(mut self, mut number: u64, digits: usize) -> Self {
+    /// Appends the last `digits` of a number, zeros before them.
+    #[inline]
+    pub(crate) fn and_digits(&mut self, mut number: u64, digits: usize) -> &mut Self {
         let end = self.len + digits;
         for digit in self.bytes[self.len..end].iter_mut().rev() {
             *digit = b'0' + (number % 10) as u8;
@@ -52,7 +57,8 @@ mod tests {
 
     #[test]
     fn pieces_stand_one_after_the_other() {
-        let text = Text::<40>::new().and("a_").and_number(u64::MAX).and_digits(7, 3).and_digits(1234, 2);
+        let mut text = Text::<40>::new();
+        text.and("a_").and_number(u64::MAX).and_digits(7, 3).and_digits(1234, 2);
         assert_eq!(text.as_str(), "a_1844674407370955161500734");
         assert_eq!(Text::<0>::new().as_str(), "");
     }

@@ -22,10 +22,15 @@ impl UnixMs {
         let (year, month, day) = civil_from_days(days);
         let (s, ms) = (ms_of_day / 1000, ms_of_day % 1000);
         let (hour, minute, second) = (s / 3600, s / 60 % 60, s % 60);
-        let date = if year > 9_999 { Text::new().and_number(year) } else { Text::new().and_digits(year, 4) };
-        let date = date.and("-").and_digits(month, 2).and("-").and_digits(day, 2).and("T");
-        let time = date.and_digits(hour, 2).and(":").and_digits(minute, 2).and(":").and_digits(second, 2);
-        time.and(".").and_digits(ms, 3).and("Z")
+        let mut rest = *b"-00-00T00:00:00.000Z";
+        for (at, two) in [(1, month), (4, day), (7, hour), (10, minute), (13, second), (17, ms % 100)] {
+            rest[at] = b'0' + (two / 10) as u8;
+            rest[at + 1] = b'0' + (two % 10) as u8;
+        }
+        rest[16] = b'0' + (ms / 100) as u8;
+        let mut text = Text::new();
+        if year > 9_999 { text.and_number(year) } else { text.and_digits(year, 4) }.and(rest);
+        text
     }
 }
 

@@ -64,9 +64,10 @@ fn read<'t>(nodes: &[Node<'t>]) -> Result<Parsed<'t>, Refusal> {
     let Some(envelope) = Object::at(nodes) else {
         return Err(bad(format!("invalid message format: expected an object, got {}", kind(nodes))));
     };
-    let trace_id = envelope.trace_id()?;
-    read_command(&envelope).map(|command| Parsed { trace_id, command }).map_err(|refusal| {
-        let data = envelope.get("data").and_then(Object::at);
+    let [name, data, trace_id] = envelope.pick([&["type"], &["data"], &["trace_id"]]);
+    let trace_id = read_trace_id(trace_id)?;
+    read_command(name, data).map(|command| Parsed { trace_id, command }).map_err(|refusal| {
+        let data = data.and_then(Object::at);
         let id = data.and_then(|data| data.first_text(&CLIENT_MSG_ID));
         let id = id.filter(|id| id.len() <= CLIENT_MSG_ID_BYTES_MAX).map(str::to_owned);
         Refusal { temp_message_id: id, trace_id: trace_id.map(str::to_owned), ..refusal }
@@ -99,15 +100,26 @@ const CONVERSATION_ID: [&str; 2] = ["conversationId", "conversation_id"];
 const CONTENT: [&str; 1] = ["content"];
 const MESSAGE_TYPE: [&str; 2] = ["messageType", "message_type"];
 
-fn read_command<'t>(envelope: &Object<'_, 't>) -> Result<Command<'t>, Refusal> {
-    let data = match envelope.get("data") {
+fn read_trace_id<'t>(value: Value<'_, 't>) -> Result<Option<&'t str>, Refusal> {
+    match value.map(|value| &value[0]) {
+        None => Ok(None),
+        Some(Node::String(text)) if text.len() <= TRACE_ID_BYTES_MAX => Ok(Some(text)),
+        Some(Node::String(text)) => {
+            Err(bad(format!("trace_id must be at most {TRACE_ID_BYTES_MAX} bytes, got {}", text.len())))
+        }
+        Some(_) => Err(bad("trace_id must be a string")),
+    }
+}
+
+fn read_command<'t>(name: Value<'_, 't>, data: Value<'_, 't>) -> Result<Command<'t>, Refusal> {
+    let data = match data {
         None => None,
         Some(value) => Some(Object::at(value).ok_or_else(|| {
             bad(format!("invalid message data format: expected an object, got {}", kind(value)))
         })?),
     };
     let data = || data.ok_or_else(|| bad("missing required field: data"));
-    match envelope.text(&["type"])? {
+    match text("type", name)? {
         "send-message" => read_send_message(&data()?).map(Command::SendMessage),
         "sync" => read_sync(&data()?),
         "mark-read" => {
@@ -126,18 +138,21 @@ fn read_command<'t>(envelope: &Object<'_, 't>) -> Result<Command<'t>, Refusal> {
 }
 
 fn read_send_message<'t>(data: &Object<'_, 't>) -> Result<SendMessage<'t>, Refusal> {
+    let fields = [&CLIENT_MSG_ID[..], &CONVERSATION_ID, &CONTENT, &MESSAGE_TYPE];
+    let values = data.pick(fields);
     // All fields must be there before any is looked at, as clients are used to.
-    for names in [&CLIENT_MSG_ID[..], &CONVERSATION_ID, &CONTENT, &MESSAGE_TYPE] {
-        data.required(names)?;
+    if let Some(at) = values.iter().position(Option::is_none) {
+        return Err(missing(fields[at][0]));
     }
-    let client_msg_id = data.text(&CLIENT_MSG_ID)?;
+    let [client_msg_id, conversation, content, message_type] = values;
+    let client_msg_id = text(CLIENT_MSG_ID[0], client_msg_id)?;
     if !(1..=CLIENT_MSG_ID_BYTES_MAX).contains(&client_msg_id.len()) {
         let got = client_msg_id.len();
         return Err(bad(format!(
             "tempMessageId length must be between 1 and {CLIENT_MSG_ID_BYTES_MAX} bytes, got {got}"
         )));
     }
-    let content = data.text(&CONTENT)?;
+    let content = text(CONTENT[0], content)?;
     // Bytes first: counting characters is only needed where bytes alone don't tell.
     let chars = if content.len() <= CONTENT_CHARS_MAX { content.len() } else { content.chars().count() };
     if !(1..=CONTENT_CHARS_MAX).contains(&chars) {
@@ -145,10 +160,10 @@ fn read_send_message<'t>(data: &Object<'_, 't>) -> Result<SendMessage<'t>, Refus
             "content length must be between 1 and {CONTENT_CHARS_MAX} characters, got {chars}"
         )));
     }
-    let message_type = data.text(&MESSAGE_TYPE)?;
+    let message_type = text(MESSAGE_TYPE[0], message_type)?;
     let message_type = MessageType::parse(message_type)
         .ok_or_else(|| bad(format!("invalid message type: {}", cut(message_type))))?;
-    Ok(SendMessage { client_msg_id, conversation: data.conversation()?, content, message_type })
+    Ok(SendMessage { client_msg_id, conversation: read_conversation(conversation)?, content, message_type })
 }
 
 fn read_sync<'t>(data: &Object<'_, 't>) -> Result<Command<'t>, Refusal> {
@@ -187,6 +202,23 @@ fn size(nodes: &[Node<'_>]) -> usize {
     }
 }
 
+fn missing(name: &str) -> Refusal {
+    bad(format!("missing required field: {name}"))
+}
+
+fn text<'t>(name: &str, value: Value<'_, 't>) -> Result<&'t str, Refusal> {
+    match value.ok_or_else(|| missing(name))?[0] {
+        Node::String(text) => Ok(text),
+        _ => Err(bad(format!("{name} must be a string"))),
+    }
+}
+
+fn read_conversation(value: Value<'_, '_>) -> Result<ConversationId, Refusal> {
+    let text = text(CONVERSATION_ID[0], value)?;
+    ConversationId::parse(text)
+        .map_err(|why| bad(format!("invalid conversation ID format: {} ({why})", cut(text))))
+}
+
 fn kind(value: &[Node<'_>]) -> &'static str {
     match value[0] {
         Node::Object { .. } => "an object",
@@ -197,6 +229,9 @@ fn kind(value: &[Node<'_>]) -> &'static str {
         Node::Static(_) => "a number",
     }
 }
+
+/// The nodes of a value that may be missing.
+type Value<'n, 't> = Option<&'n [Node<'t>]>;
 
 /// An object on the tape: its keys and values, alternating.
 #[derive(Clone, Copy)]
@@ -210,29 +245,33 @@ impl<'n, 't> Object<'n, 't> {
         Some(Self { nodes: &nodes[1..=*count] })
     }
 
-    /// The nodes of the value of `name`.
-    fn get(&self, name: &str) -> Option<&'n [Node<'t>]> {
-        self.first(&[name])
-    }
-
-    /// The value of the first of `names` that is there.
-    fn first(&self, names: &[&str]) -> Option<&'n [Node<'t>]> {
-        let mut best: Option<(usize, &'n [Node<'t>])> = None;
+    /// The value of each field, all in one pass: that of the first of its names that is there.
+    fn pick<const N: usize>(&self, fields: [&[&str]; N]) -> [Value<'n, 't>; N] {
+        let mut best: [Option<(usize, &'n [Node<'t>])>; N] = [None; N];
         let mut rest = self.nodes;
         while let Some((Node::String(key), after)) = rest.split_first() {
             let (value, next) = after.split_at(size(after));
-            if let Some(rank) = names.iter().position(|name| name == key)
-                && best.is_none_or(|(held, _)| rank <= held)
-            {
-                best = Some((rank, value));
+            for (best, names) in best.iter_mut().zip(fields) {
+                if let Some(rank) = names.iter().position(|name| name == key) {
+                    if best.is_none_or(|(held, _)| rank <= held) {
+                        *best = Some((rank, value));
+                    }
+                    break;
+                }
             }
             rest = next;
         }
-        best.map(|(_, value)| value)
+        best.map(|best| best.map(|(_, value)| value))
+    }
+
+    /// The value of the first of `names` that is there.
+    fn first(&self, names: &[&str]) -> Value<'n, 't> {
+        let [value] = self.pick([names]);
+        value
     }
 
     fn required(&self, names: &[&str]) -> Result<&'n [Node<'t>], Refusal> {
-        self.first(names).ok_or_else(|| bad(format!("missing required field: {}", names[0])))
+        self.first(names).ok_or_else(|| missing(names[0]))
     }
 
     fn first_text(&self, names: &[&str]) -> Option<&'t str> {
@@ -242,27 +281,9 @@ impl<'n, 't> Object<'n, 't> {
         }
     }
 
-    fn text(&self, names: &[&str]) -> Result<&'t str, Refusal> {
-        match self.required(names)?[0] {
-            Node::String(text) => Ok(text),
-            _ => Err(bad(format!("{} must be a string", names[0]))),
-        }
-    }
-
-    fn trace_id(&self) -> Result<Option<&'t str>, Refusal> {
-        match self.get("trace_id").map(|value| &value[0]) {
-            None => Ok(None),
-            Some(Node::String(text)) if text.len() <= TRACE_ID_BYTES_MAX => Ok(Some(text)),
-            Some(Node::String(text)) => {
-                Err(bad(format!("trace_id must be at most {TRACE_ID_BYTES_MAX} bytes, got {}", text.len())))
-            }
-            Some(_) => Err(bad("trace_id must be a string")),
-        }
-    }
-
     /// A number, or a string of digits.
     fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
-        let number = match self.get(name).map(|value| &value[0]) {
+        let number = match self.first(&[name]).map(|value| &value[0]) {
             None | Some(Node::Static(StaticNode::Null)) => return Ok(None),
             Some(Node::Static(StaticNode::U64(number))) => Some(*number),
             Some(Node::Static(StaticNode::I64(number))) => u64::try_from(*number).ok(),
@@ -273,8 +294,6 @@ impl<'n, 't> Object<'n, 't> {
     }
 
     fn conversation(&self) -> Result<ConversationId, Refusal> {
-        let text = self.text(&CONVERSATION_ID)?;
-        ConversationId::parse(text)
-            .map_err(|why| bad(format!("invalid conversation ID format: {} ({why})", cut(text))))
+        read_conversation(self.first(&CONVERSATION_ID))
     }
 }

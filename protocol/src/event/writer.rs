@@ -21,14 +21,10 @@ impl Writer {
     }
 
     /// What is JSON already.
-    pub(super) fn raw(mut self, json: &str) -> Self {
-        self.0.extend_from_slice(json.as_bytes());
+    #[inline]
+    pub(super) fn raw(mut self, json: impl AsRef<[u8]>) -> Self {
+        self.0.extend_from_slice(json.as_ref());
         self
-    }
-
-    /// A string that holds nothing to escape.
-    fn plain(self, text: &str) -> Self {
-        self.raw("\"").raw(text).raw("\"")
     }
 
     /// A string, escaped.
@@ -39,37 +35,34 @@ impl Writer {
             serde_json::to_writer(&mut self.0, text).expect("a string can be written to memory");
             return self;
         }
-        self.plain(text)
+        self.raw("\"").raw(text).raw("\"")
     }
 
+    /// A number's digits; an id is a string, and its quotes stand beside it.
+    #[inline]
     fn number(self, number: u64) -> Self {
         self.raw(itoa::Buffer::new().format(number))
     }
 
-    /// A number as a string, as ids are.
-    fn id(self, id: u64) -> Self {
-        self.plain(itoa::Buffer::new().format(id))
-    }
-
     /// The members of a message, as `Message` is serialized.
     pub(super) fn message(self, message: &Message<'_>) -> Self {
-        self.raw(r#"{"message_id":"#)
-            .id(message.message_id.0)
-            .raw(r#","client_msg_id":"#)
+        self.raw(r#"{"message_id":""#)
+            .number(message.message_id.0)
+            .raw(r#"","client_msg_id":"#)
             .text(message.client_msg_id)
-            .raw(r#","conversation_id":"#)
-            .plain(message.conversation_id.text().as_str())
-            .raw(r#","sender_id":"#)
-            .id(message.sender_id.0)
-            .raw(r#","content":"#)
+            .raw(r#","conversation_id":""#)
+            .raw(message.conversation_id.text().as_bytes())
+            .raw(r#"","sender_id":""#)
+            .number(message.sender_id.0)
+            .raw(r#"","content":"#)
             .text(message.content)
-            .raw(r#","message_type":"#)
-            .plain(message.message_type.as_str())
-            .raw(r#","seq_id":"#)
+            .raw(r#","message_type":""#)
+            .raw(message.message_type.as_str())
+            .raw(r#"","seq_id":"#)
             .number(message.seq_id)
-            .raw(r#","created_at":"#)
-            .plain(message.created_at.text().as_str())
-            .raw(r#","trace_id":"#)
+            .raw(r#","created_at":""#)
+            .raw(message.created_at.text().as_bytes())
+            .raw(r#"","trace_id":"#)
             .text(message.trace_id)
             .raw("}")
     }
@@ -78,20 +71,22 @@ impl Writer {
     pub(super) fn ack(self, temp_message_id: &str, conversation: ConversationId, status: &str) -> Self {
         self.raw(r#"{"type":"message-ack","data":{"tempMessageId":"#)
             .text(temp_message_id)
-            .raw(r#","conversationId":"#)
-            .plain(conversation.text().as_str())
-            .raw(r#","status":"#)
-            .plain(status)
+            .raw(r#","conversationId":""#)
+            .raw(conversation.text().as_bytes())
+            .raw(r#"","status":""#)
+            .raw(status)
+            .raw("\"")
     }
 
     /// Where a message stands.
     pub(super) fn place(self, message: &Message<'_>) -> Self {
-        self.raw(r#","messageId":"#)
-            .id(message.message_id.0)
-            .raw(r#","seqId":"#)
+        self.raw(r#","messageId":""#)
+            .number(message.message_id.0)
+            .raw(r#"","seqId":"#)
             .number(message.seq_id)
-            .raw(r#","createdAt":"#)
-            .plain(message.created_at.text().as_str())
+            .raw(r#","createdAt":""#)
+            .raw(message.created_at.text().as_bytes())
+            .raw("\"")
     }
 
     /// The end of an envelope.
