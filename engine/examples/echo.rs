@@ -13,6 +13,10 @@ use protocol::{GatewayId, Limits, Rate};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// As in `ringway`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Looked at for each command, and never reached: a closed loop is faster than users are.
 const UNREACHED: Rate = Rate::new(1_000_000, 1_000_000);
 
