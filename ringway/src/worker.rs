@@ -14,13 +14,16 @@ use logic::roads::{Closers, Roads};
 use logic::store::mysql::MySqlConfig;
 use logic::{Worker, WorkerConfig};
 use protocol::token::KeySource;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 /// How long the end waits for the store and for the shards; what is not done by then stays on the
 /// road, and is done by whoever goes on.
 const END_MAX: Duration = Duration::from_secs(15);
+/// How long the end waits for everything. Kafka's client leaves its groups only once its last commits are
+/// answered, or 45 s old when nobody answers.
+const LEAVE_MAX: Duration = Duration::from_secs(20);
 /// How long records that were sent may take to be durable.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -82,14 +85,24 @@ fn drain(health: &Health, worker: Worker, closers: &Arc<Closers>, failure: Optio
         thread::sleep(END_MAX);
         late.abandon();
     });
-    let ended = worker.join();
-    let flushed = closers.flush(FLUSH);
+    let (told, ended) = mpsc::channel();
+    thread::spawn(move || told.send(worker.join()));
+    let ended = ended.recv_timeout(LEAVE_MAX);
+    let flushed = ended.is_ok() && closers.flush(FLUSH);
     if let Some(failure) = failure {
         bail!("{failure}");
     }
-    if !ended {
-        bail!("a thread of the worker panicked: see the log; what it had not done stays in Kafka");
+    match ended {
+        Ok(true) => {
+            tracing::info!(flushed, "drained: what was not distributed stays in Kafka for the next worker");
+        }
+        Err(mpsc::RecvTimeoutError::Timeout) => tracing::warn!(
+            "ended without leaving the groups, since Kafka does not answer: it gives their partitions to others once \
+             the session here is over; what was not distributed stays there for them"
+        ),
+        Ok(false) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+            bail!("a thread of the worker panicked: see the log; what it had not done stays in Kafka")
+        }
     }
-    tracing::info!(flushed, "drained: what was not distributed stays in Kafka for the next worker");
     Ok(())
 }

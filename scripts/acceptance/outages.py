@@ -1,5 +1,5 @@
-"""Kafka away for 60 s under load, then Kafka's data lost altogether: nothing acknowledged is lost, memory is bounded,
-clients are told BUSY, and all goes on by itself or by `new-epoch`."""
+"""Kafka away for 60 s under load, away while a worker is told to end, then Kafka's data lost altogether: nothing
+acknowledged is lost, memory is bounded, clients are told BUSY, and all goes on by itself or by `new-epoch`."""
 import asyncio, json, pathlib, subprocess, sys, tempfile, threading, time
 
 from cluster_rig import CLEAN, PORT, Load, at, cluster, connect, get, metric, service, worker_metric
@@ -10,6 +10,7 @@ AWAY_S = 60
 USERS, RATE, DURATION_S = 2_000, 4_000, 90
 RSS_MAX_MIB = 600
 GOES_ON_S_MAX = 60
+LEAVE_S_MAX = 25
 FIRST = 200_000_000 + int(time.time()) % 1_000_000 * 100
 
 
@@ -110,6 +111,25 @@ async def away(tally, work):
     tally.equal("what was accepted was persisted", missing, [])
 
 
+def leaves(tally, work):
+    """A worker that is told to end has commits under way that Kafka will not answer."""
+    load = Load(work, "leaves", "-c", "200", "-R", "500", "-d", "30s")
+    time.sleep(8)
+    service("kill", "kafka")
+    time.sleep(3)
+    begun = time.monotonic()
+    cluster("stop", "worker-2")
+    took = time.monotonic() - begun
+    print(f"     a worker ended {took:.1f} s after its SIGTERM", flush=True)
+    tally.check("a worker ends by itself although Kafka is away", took < LEAVE_S_MAX, took)
+    service("start", "kafka")
+    cluster("start", "worker-2")
+    load.process.wait(120)
+    code, verified, out = load.end()
+    print(out, flush=True)
+    tally.equal("and the ledger is clean", (code, verified), (CLEAN, CLEAN))
+
+
 def logic(*words):
     done = subprocess.run([BINARY, "logic", "--config", ROOT / "deploy/local/logic.toml", *words], capture_output=True,
                           text=True, cwd=ROOT, timeout=120)
@@ -161,6 +181,7 @@ def main():
     try:
         if "--no-away" not in sys.argv:
             asyncio.run(away(tally, work))
+            leaves(tally, work)
         asyncio.run(lost(tally))
     finally:
         print(cluster("down", check=False))

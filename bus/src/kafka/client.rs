@@ -1,20 +1,26 @@
 //! What all clients share: their logs, their errors, and headers.
 
 use crate::clock;
+use protocol::UnixMs;
 use protocol::wire::{HEADER_VERSION, VERSION};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 
 /// How soon a partition without a leader is asked for again.
 const LEADER_PAUSE: Duration = Duration::from_millis(50);
+
+/// Each of a process's clients says at each attempt that no broker is there, a dozen times a second: one
+/// line in this time is enough.
+const DOWN_EVERY: Duration = Duration::from_secs(10);
+static DOWN: Rarely = Rarely(AtomicU64::new(0));
 
 /// Why the road could not be started, or a call on it failed.
 #[derive(Debug, Error)]
@@ -123,7 +129,23 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 /// What a client reports goes on by itself (a broker that is away, for example).
 pub(super) fn log_error(error: &KafkaError, reason: &str) {
-    tracing::warn!(%error, "Kafka client: {reason}");
+    let down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+    if !down || DOWN.is_time(clock::unix(), DOWN_EVERY) {
+        tracing::warn!(%error, "Kafka client: {reason}");
+    }
+}
+
+/// When something was last told, ms since 1970.
+struct Rarely(AtomicU64);
+
+impl Rarely {
+    /// Whether it is told now; `false` if it was within `every`.
+    fn is_time(&self, now: UnixMs, every: Duration) -> bool {
+        let last = self.0.load(Ordering::Relaxed);
+        // A clock that was set back must not silence it.
+        let due = u128::from(now.0.abs_diff(last)) >= every.as_millis();
+        due && self.0.compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
 }
 
 /// Headers that begin with the version.
@@ -154,5 +176,20 @@ pub(super) fn watermarks<C: ClientContext>(
             Err(error) if clock::now() > until => return Err(error),
             Err(_) => std::thread::sleep(LEADER_PAUSE),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Rarely, UnixMs};
+    use std::sync::atomic::AtomicU64;
+    use std::time::Duration;
+
+    #[test]
+    fn what_goes_on_is_told_once_in_its_time() {
+        let (rarely, every) = (Rarely(AtomicU64::new(0)), Duration::from_secs(10));
+        let told = [5_000_000, 5_000_001, 5_009_999, 5_010_000, 5_010_001, 4_000_000, 4_000_001];
+        let told = told.map(|ms| rarely.is_time(UnixMs(ms), every));
+        assert_eq!(told, [true, false, false, true, false, true, false]);
     }
 }
