@@ -12,7 +12,7 @@ use tokio::runtime::Builder;
 /// what was persisted before is found by its client's id.
 pub(crate) fn run(config: &Config, yes: bool) -> Result<()> {
     let kafka = &config.kafka.0;
-    let store = MySqlConfig::new(&config.mysql)?;
+    let store = MySqlConfig::new(&config.mysql.url)?;
     let logs = upstream_logs(kafka, ensure_shared(kafka)?)?;
     let runtime = Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
     runtime.block_on(async {

@@ -39,8 +39,9 @@ pub(crate) fn run(args: &cli::Logic, config: &Config, keys: &[KeySource]) -> Res
     let admin = admin::serve(config.admin, Arc::clone(&health))?;
     let load = loader::<Sections>(args.config.clone(), args.flags());
     let reload = Reload::new(load, config.settings.clone(), keys, None, vec![]);
+    let store = MySqlConfig::new(&config.mysql.url)?.with_batch_interval(config.mysql.batch_interval);
     let worker_config = WorkerConfig {
-        store: Arc::new(MySqlConfig::new(&config.mysql)?),
+        store: Arc::new(store),
         http: config.http,
         keys: reload.keys(),
         dev_key: None,

@@ -20,6 +20,7 @@ mod kind;
 mod limits;
 mod loaded;
 mod logic;
+mod mysql;
 mod print;
 mod reader;
 mod redis;

@@ -1,12 +1,13 @@
-//! The configuration of `ringway logic`: the sections it reads, and `[mysql]`.
+//! The configuration of `ringway logic`: the sections it reads.
 
 use super::auth::Auth;
 use super::dev::ORIGINS_MAX;
 use super::kafka::Kafka;
-use super::kind::{Address, List, Origin, Text, Url};
+use super::kind::{Address, List, Origin, Text};
 use super::limits::world;
 use super::loaded::Sections;
 use super::logic::Logic;
+use super::mysql::MySql;
 use super::reader::Reader;
 use super::redis::Redis;
 use logic::decide::WorldRates;
@@ -23,7 +24,7 @@ pub(crate) struct Worker {
     pub(crate) kafka: Kafka,
     pub(crate) world: WorldRates,
     pub(crate) logic: Logic,
-    pub(crate) mysql: String,
+    pub(crate) mysql: MySql,
     pub(crate) redis: Redis,
 }
 
@@ -43,7 +44,7 @@ impl Sections for Worker {
             kafka: Kafka::read(reader),
             world: world(reader),
             logic: Logic::read(reader),
-            mysql: reader.key("mysql.url", Url("mysql"), "mysql://root@127.0.0.1:3306/ringway".into()),
+            mysql: MySql::read(reader),
             redis: Redis::read(reader),
         }
     }

@@ -14,17 +14,19 @@ use super::{
 };
 use async_trait::async_trait;
 use link::{Link, answer, run};
-use protocol::limits::{MYSQL_PACKET_BYTES_MIN, MYSQL_PREPARE_WAIT};
+use protocol::limits::{MYSQL_PACKET_BYTES_MIN, MYSQL_PREPARE_WAIT, WORKER_BATCH_INTERVAL_MS};
 use protocol::{ConversationId, UserId};
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{Executor, MySqlConnection, Row};
 use std::fmt;
 use std::ops::Range;
+use std::time::Duration;
 
 /// Where the store is.
 #[derive(Clone)]
 pub struct MySqlConfig {
     options: MySqlConnectOptions,
+    batch_interval: Duration,
 }
 
 impl MySqlConfig {
@@ -37,7 +39,12 @@ impl MySqlConfig {
             let text = "the URL names no database; expected mysql://user:password@host:port/database";
             return Err(StoreError::prepare("the given URL", text));
         }
-        Ok(Self { options })
+        Ok(Self { options, batch_interval: Duration::from_millis(WORKER_BATCH_INTERVAL_MS) })
+    }
+
+    /// The same with transactions that begin so far apart while records keep coming.
+    pub fn with_batch_interval(self, batch_interval: Duration) -> Self {
+        Self { batch_interval, ..self }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::store::{
     Advance, Commit, DeadLetter, Members, Membership, NewMessage, Partition, Store, StoreError,
 };
 use async_trait::async_trait;
-use protocol::limits::{MEMBER_BUCKETS, WORKER_BATCH_INTERVAL_MS, WORKER_BATCH_RECORDS_MAX};
+use protocol::limits::{MEMBER_BUCKETS, WORKER_BATCH_RECORDS_MAX};
 use protocol::{ConversationId, MessageId, UnixMs, UserId};
 use sqlx::{AssertSqlSafe, Executor, MySqlConnection, Row};
 use std::time::Duration;
@@ -25,6 +25,7 @@ const ROWS_PER_INSERT: [usize; 16] =
 /// What the persister writes through.
 pub(super) struct MySqlStore {
     link: Link,
+    batch_interval: Duration,
     /// The connection of a transaction that [`lock`](Store::lock) has begun.
     locked: Option<MySqlConnection>,
 }
@@ -37,7 +38,7 @@ struct Work {
 
 impl MySqlStore {
     pub(super) async fn open(config: &MySqlConfig) -> Result<Self, StoreError> {
-        Ok(Self { link: Link::open(config).await?, locked: None })
+        Ok(Self { link: Link::open(config).await?, batch_interval: config.batch_interval, locked: None })
     }
 
     async fn take(&mut self) -> Result<Work, StoreError> {
@@ -67,7 +68,7 @@ impl Store for MySqlStore {
     }
 
     fn batch_interval(&self) -> Duration {
-        Duration::from_millis(WORKER_BATCH_INTERVAL_MS)
+        self.batch_interval
     }
 
     async fn lock(&mut self, partitions: &[u16]) -> Result<(), StoreError> {
