@@ -89,13 +89,13 @@ pub const EMBEDDED_PARTITIONS: u16 = 8;
 pub const WORKER_BATCH_RECORDS_MAX: usize = 500;
 /// The same with SQLite, which writes whole pages: the more messages, the more share one.
 pub const EMBEDDED_BATCH_RECORDS_MAX: usize = 4_000;
-/// How far apart a worker's batches begin while records keep coming, ms; one that comes after a pause
-/// does not wait. A deployment may set another.
+/// How far apart a worker's batches begin at most while records keep coming, ms; one that comes after a
+/// pause does not wait. A deployment may set another.
 pub const WORKER_BATCH_INTERVAL_MS: u64 = 10;
-/// The longest that a deployment may set, ms.
-pub const BATCH_INTERVAL_MS_MAX: u64 = 1_000;
 /// The same with SQLite, which no deployment sets.
 pub const EMBEDDED_BATCH_INTERVAL_MS: u64 = 3;
+/// The longest that a deployment may set, ms.
+pub const BATCH_INTERVAL_MS_MAX: u64 = 1_000;
 /// Commands that wait in one shard's queue for the road (full: `BUSY`).
 pub const UPSTREAM_QUEUE_RECORDS: usize = 4_096;
 /// Queries that wait in one shard's queue for the query thread (full: `BUSY`): as many as a shard

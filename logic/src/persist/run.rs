@@ -121,6 +121,7 @@ impl<U: UpstreamSource> Run<U> {
             if !records.is_empty() || !skipped.is_empty() {
                 pace.begun(clock::monotonic(), records.len() >= most);
                 self.take(records, skipped);
+                pace.done(clock::monotonic());
             }
             for change in polls.changes.drain(..) {
                 self.change(change);

@@ -48,7 +48,7 @@ pub trait Backend: Debug + Send + Sync {
 pub trait Store: Send {
     /// Records that one transaction takes at most.
     fn batch_records_max(&self) -> usize;
-    /// How far apart its transactions begin, so that more records share one.
+    /// How far apart its transactions begin at most, so that more records share one.
     fn batch_interval(&self) -> Duration;
     /// Begins the next transaction early, with the rows of these partitions locked: at least one, and
     /// they ascend. What is read from then on is read within it, as it was when the last of them was

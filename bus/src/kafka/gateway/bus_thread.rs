@@ -165,9 +165,10 @@ impl BusThread {
             && self.queries.is_empty()
     }
 
-    /// How long what is in the lanes still waits for company.
+    /// How long what is in the lanes still waits for company: not while Kafka has nothing to confirm,
+    /// since whoever is alone on the way gains nothing by it.
     fn gathers(&self) -> Duration {
-        self.pace.left(clock::now())
+        if self.table.len() == 0 { Duration::ZERO } else { self.pace.left(clock::now()) }
     }
 
     fn sleep(&self) {

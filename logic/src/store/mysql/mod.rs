@@ -42,7 +42,7 @@ impl MySqlConfig {
         Ok(Self { options, batch_interval: Duration::from_millis(WORKER_BATCH_INTERVAL_MS) })
     }
 
-    /// The same with transactions that begin so far apart while records keep coming.
+    /// The same with transactions that begin at most so far apart while records keep coming.
     pub fn with_batch_interval(self, batch_interval: Duration) -> Self {
         Self { batch_interval, ..self }
     }
