@@ -22,7 +22,7 @@ use std::time::Duration;
 /// road, and is done by whoever goes on.
 const END_MAX: Duration = Duration::from_secs(15);
 /// How long the end waits for everything. Kafka's client leaves its groups only once its last commits are
-/// answered, or 45 s old when nobody answers.
+/// answered, or 45 s old when nobody answers; a store may take 30 s (`MYSQL_ANSWER_TIMEOUT`).
 const LEAVE_MAX: Duration = Duration::from_secs(20);
 /// How long records that were sent may take to be durable.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -98,8 +98,8 @@ fn drain(health: &Health, worker: Worker, closers: &Arc<Closers>, failure: Optio
             tracing::info!(flushed, "drained: what was not distributed stays in Kafka for the next worker");
         }
         Err(mpsc::RecvTimeoutError::Timeout) => tracing::warn!(
-            "ended without leaving the groups, since Kafka does not answer: it gives their partitions to others once \
-             the session here is over; what was not distributed stays there for them"
+            "ended without leaving the groups, since Kafka or the store does not answer: others have the partitions \
+             once the session here is over; what was not distributed stays in Kafka for them"
         ),
         Ok(false) | Err(mpsc::RecvTimeoutError::Disconnected) => {
             bail!("a thread of the worker panicked: see the log; what it had not done stays in Kafka")
